@@ -1,0 +1,1 @@
+"""Benchmarks, and the malevolent replicas they are run against."""

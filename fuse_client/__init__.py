@@ -1,0 +1,1 @@
+"""The FUSE front-end: mounts a qunfs namespace with file contents kept locally."""

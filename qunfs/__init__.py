@@ -1,0 +1,3 @@
+"""qunfs: a Byzantine-fault-tolerant NFSv3 metadata service on the Query/Update protocol."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,289 @@
+"""Logical timestamps, candidates and replica histories (Figure 3, lines 103-107).
+
+All three are immutable values with one canonical byte form, which is what gets digested, authenticated and sent.
+A candidate is the *record* of one operation: the same one stands in the history of every object it touches, and
+records are compared whole.  What follows from the kind is not part of the bytes.
+"""
+
+import struct
+from collections.abc import Iterable
+from enum import IntEnum
+from hashlib import blake2b
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from qunfs.protocol.errors import MalformedMessage
+from qunfs.protocol.limits import DEFAULT_LIMITS
+
+DIGEST_BYTES: Final = 32
+_LT: Final = struct.Struct(f">QBI{DIGEST_BYTES}s")
+_HEAD: Final = struct.Struct(">BB")
+_COUNT: Final = struct.Struct(">H")
+_OBJECT: Final = struct.Struct(">Q")
+
+
+class LogicalTimestamp(NamedTuple):
+    """A point in logical time, ordered as the tuple it is (Figure 3, line 103; "compact timestamps", section 3.5)."""
+
+    time: int
+    barrier: int
+    client: int
+    digest: bytes
+
+    def pack(self) -> bytes:
+        """45 bytes that sort as the timestamp does."""
+        return _LT.pack(*self)
+
+    def __str__(self) -> str:
+        return f"{self.time}{'b' if self.barrier else ''}.{self.client}.{self.digest[:3].hex()}"
+
+
+LT_BYTES: Final = _LT.size
+ZERO_TIMESTAMP: Final = LogicalTimestamp(0, 0, 0, bytes(DIGEST_BYTES))
+
+
+def unpack_timestamp(data: bytes, offset: int = 0) -> LogicalTimestamp:
+    """The timestamp at an offset of bytes that are known to be long enough."""
+    return LogicalTimestamp._make(_LT.unpack_from(data, offset))
+
+
+class Kind(IntEnum):
+    """What kind of operation made a candidate (Figure 3, line 101)."""
+
+    ZERO = 0
+    METHOD = 1
+    BARRIER = 2
+    COPY = 3
+
+
+_COPY_CONTINUES: Final = 4
+"""On the wire only: a COPY that inherits ``src`` and ``bot`` (a COPY that starts a segment needs neither)."""
+
+
+class Candidate:
+    """The record of one operation (Figure 3, line 104, extended for several objects).
+
+    ``lt_co[i]``, ``bot[i]`` and ``cur[i]`` belong to ``objects[i]``: the conditioned-on timestamp, the newest ancestor
+    that the request proved established, and LT_current.  ``src`` is the timestamp that started the copy segment.
+    Build them with :func:`method`, :func:`barrier` and :func:`copy`.
+    """
+
+    __slots__ = ("bot", "cur", "kind", "lt", "lt_co", "objects", "src", "wire")
+
+    def __init__(
+        self,
+        kind: Kind,
+        lt: LogicalTimestamp,
+        objects: tuple[int, ...],
+        lt_co: tuple[LogicalTimestamp, ...],
+        bot: tuple[LogicalTimestamp, ...],
+        src: LogicalTimestamp,
+        cur: tuple[LogicalTimestamp, ...],
+    ) -> None:
+        self.kind, self.lt, self.objects, self.lt_co = kind, lt, objects, lt_co
+        self.bot, self.src, self.cur = bot, src, cur
+        self.wire: Final = self._pack()
+
+    def _pack(self) -> bytes:
+        continues = self.kind is Kind.COPY and self.src != self.lt
+        parts = [_HEAD.pack(_COPY_CONTINUES if continues else self.kind, len(self.objects)), _LT.pack(*self.lt)]
+        for i, obj in enumerate(self.objects):
+            parts += (_OBJECT.pack(obj), _LT.pack(*self.lt_co[i]))
+            if self.kind is Kind.COPY:
+                parts.append(_LT.pack(*self.cur[i]))
+            if continues:
+                parts.append(_LT.pack(*self.bot[i]))
+        if continues:
+            parts.append(_LT.pack(*self.src))
+        return b"".join(parts)
+
+    def conditioned_on(self, obj: int) -> LogicalTimestamp:
+        """LT_CO on one of its objects; zero for the initial candidate."""
+        return self.lt_co[self.objects.index(obj)] if self.objects else ZERO_TIMESTAMP
+
+    def bottom(self, obj: int) -> LogicalTimestamp:
+        """The newest proven ancestor on one of its objects."""
+        return self.bot[self.objects.index(obj)] if self.objects else ZERO_TIMESTAMP
+
+    def current(self, obj: int) -> LogicalTimestamp:
+        """LT_current on one of its objects: the newest time a replica may hold and still accept it."""
+        return self.cur[self.objects.index(obj)] if self.objects else ZERO_TIMESTAMP
+
+    @property
+    def starts_segment(self) -> bool:
+        """Whether this is a METHOD, or a COPY of a proven source."""
+        return self.src == self.lt
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Candidate) and self.wire == other.wire)
+
+    def __hash__(self) -> int:
+        return hash(self.wire)
+
+    def __repr__(self) -> str:
+        conditioned = ",".join(f"{o:x}<-{lt}" for o, lt in zip(self.objects, self.lt_co, strict=True))
+        return f"<{self.kind.name} {self.lt} {conditioned}>"
+
+
+ZERO: Final = Candidate(Kind.ZERO, ZERO_TIMESTAMP, (), (), (), ZERO_TIMESTAMP, ())
+"""The initial candidate ⟨0⟩ of every object."""
+
+Timestamps = tuple[LogicalTimestamp, ...]
+
+
+def method(lt: LogicalTimestamp, objects: tuple[int, ...], lt_co: Timestamps) -> Candidate:
+    """The record of a METHOD: src = lt, bot = cur = lt_co."""
+    return Candidate(Kind.METHOD, lt, objects, lt_co, lt_co, lt, lt_co)
+
+
+def barrier(lt: LogicalTimestamp, objects: tuple[int, ...], lt_co: Timestamps) -> Candidate:
+    """The record of a BARRIER: cur = its own timestamp."""
+    return Candidate(Kind.BARRIER, lt, objects, lt_co, lt_co, lt, (lt,) * len(objects))
+
+
+def copy(
+    lt: LogicalTimestamp,
+    objects: tuple[int, ...],
+    lt_co: Timestamps,
+    cur: Timestamps,
+    continues: Candidate | None = None,
+) -> Candidate:
+    """The record of a COPY; of a merely repairable source ``continues`` it inherits src and bot."""
+    if continues is None:
+        return Candidate(Kind.COPY, lt, objects, lt_co, lt_co, lt, cur)
+    bot = tuple(continues.bottom(obj) for obj in objects)
+    return Candidate(Kind.COPY, lt, objects, lt_co, bot, continues.src, cur)
+
+
+class ReplicaHistory:
+    """What one replica has accepted on one object, oldest first (Figure 3, line 105).
+
+    The first record is the *base*: always established.  Never empty, strictly ordered by timestamp.
+    """
+
+    __slots__ = ("_digest", "records", "wire")
+
+    def __init__(self, records: Iterable[Candidate], wire: bytes | None = None) -> None:
+        self.records: Final = tuple(records)
+        self._digest: bytes | None = None
+        if wire is None:
+            wire = _COUNT.pack(len(self.records)) + b"".join([r.wire for r in self.records])
+        self.wire: Final = wire
+
+    @property
+    def digest(self) -> bytes:
+        """32 bytes that stand for the history in timestamps and authenticators."""
+        if self._digest is None:
+            self._digest = blake2b(self.wire, digest_size=DIGEST_BYTES).digest()
+        return self._digest
+
+    @property
+    def base(self) -> Candidate:
+        """The oldest record, established."""
+        return self.records[0]
+
+    @property
+    def latest(self) -> Candidate:
+        """The newest record, barriers included."""
+        return self.records[-1]
+
+    @property
+    def head(self) -> Candidate:
+        """The newest record that has an object version."""
+        for record in reversed(self.records):
+            if record.kind is not Kind.BARRIER:
+                return record
+        raise AssertionError("a history's base is never a barrier")
+
+    def find(self, lt: LogicalTimestamp) -> Candidate | None:
+        """The record at a timestamp."""
+        for record in self.records:
+            if record.lt == lt:
+                return record
+        return None
+
+    def __contains__(self, record: Candidate) -> bool:
+        return record in self.records
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, ReplicaHistory) and self.wire == other.wire)
+
+    def __hash__(self) -> int:
+        return hash(self.wire)
+
+    def __repr__(self) -> str:
+        return "{" + ", ".join(str(r.lt) for r in reversed(self.records)) + "}"
+
+
+ZERO_HISTORY: Final = ReplicaHistory((ZERO,))
+"""The history of an object that nobody has updated (Figure 3, line 900)."""
+
+
+def parse_candidate_untrusted(data: bytes, offset: int = 0) -> tuple[Candidate, int]:
+    """The candidate at an offset and the offset behind it.  Raises MalformedMessage."""
+    try:
+        code, count = _HEAD.unpack_from(data, offset)
+        if code == Kind.ZERO:
+            candidate, end = ZERO, offset + len(ZERO.wire)
+        else:
+            candidate, end = _parse_body_untrusted(code, count, data, offset + _HEAD.size)
+    except struct.error as error:
+        raise MalformedMessage("truncated candidate") from error
+    if data[offset:end] != candidate.wire:
+        raise MalformedMessage("candidate not in canonical form")
+    return candidate, end
+
+
+def _parse_body_untrusted(code: int, count: int, data: bytes, at: int) -> tuple[Candidate, int]:
+    if code > _COPY_CONTINUES or not 1 <= count <= DEFAULT_LIMITS.objects_per_operation_max:
+        raise MalformedMessage(f"candidate of kind {code} on {count} objects")
+    lt = LogicalTimestamp._make(_LT.unpack_from(data, at))
+    at += LT_BYTES
+    copies, continues = code in (Kind.COPY, _COPY_CONTINUES), code == _COPY_CONTINUES
+    objects: list[int] = []
+    lists: tuple[list[LogicalTimestamp], ...] = ([], [], [])
+    for _ in range(count):
+        objects.append(_OBJECT.unpack_from(data, at)[0])
+        at += _OBJECT.size
+        for present, target in zip((True, copies, continues), lists, strict=True):
+            if present:
+                target.append(LogicalTimestamp._make(_LT.unpack_from(data, at)))
+                at += LT_BYTES
+    src = lt
+    if continues:
+        src = LogicalTimestamp._make(_LT.unpack_from(data, at))
+        at += LT_BYTES
+    if any(a >= b for a, b in pairwise(objects)):
+        raise MalformedMessage("candidate's objects not in ascending order")
+    if lt.barrier != (code == Kind.BARRIER) or lt.time == 0 or (continues and src == lt):
+        raise MalformedMessage("candidate's timestamp does not fit its kind")
+    ids, lt_co = tuple(objects), tuple(lists[0])
+    if code == Kind.METHOD:
+        return method(lt, ids, lt_co), at
+    if code == Kind.BARRIER:
+        return barrier(lt, ids, lt_co), at
+    bot = tuple(lists[2]) if continues else lt_co
+    return Candidate(Kind.COPY, lt, ids, lt_co, bot, src, tuple(lists[1])), at
+
+
+def parse_history_untrusted(data: bytes, obj: int) -> ReplicaHistory:
+    """The history of an object from its canonical bytes.  Raises MalformedMessage."""
+    if len(data) < _COUNT.size:
+        raise MalformedMessage("truncated history")
+    (count,) = _COUNT.unpack_from(data)
+    if not 1 <= count <= DEFAULT_LIMITS.records_per_history_max:
+        raise MalformedMessage(f"history of {count} records")
+    records: list[Candidate] = []
+    at = _COUNT.size
+    for _ in range(count):
+        record, at = parse_candidate_untrusted(data, at)
+        if record.kind is not Kind.ZERO and obj not in record.objects:
+            raise MalformedMessage("history holds a record of another object")
+        if records and record.lt <= records[-1].lt:
+            raise MalformedMessage("history not in ascending order")
+        records.append(record)
+    if at != len(data):
+        raise MalformedMessage("bytes behind a history")
+    if records[0].kind is Kind.BARRIER:
+        raise MalformedMessage("history based on a barrier")
+    return ReplicaHistory(records, bytes(data))

@@ -1,0 +1,242 @@
+"""Operations, methods and the registry of object types (Figure 3, lines 100-102).
+
+A method is a deterministic function of its argument and the state of its objects, nothing else.  State is an ordered
+map of byte keys to byte values; keys that begin with a zero byte belong to the protocol (:mod:`execution`).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Final, Protocol
+
+import msgpack
+
+from qunfs.protocol.errors import LocalError, MalformedMessage
+from qunfs.protocol.limits import DEFAULT_LIMITS
+
+RESERVED_PREFIX: Final = b"\x00"
+"""Keys of an object's state that methods never see."""
+
+SESSION_BYTES: Final = 16
+
+
+class MethodClass(IntEnum):
+    """Read-only methods are queries, the others updates (Figure 3, line 100)."""
+
+    QUERY = 0
+    UPDATE = 1
+
+
+class ObjectView(Protocol):
+    """One version of an object's state as a method sees it: an ordered map; updates go to an overlay."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key."""
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Set a key."""
+
+    def delete(self, key: bytes) -> None:
+        """Remove a key if present."""
+
+    def scan(self, start: bytes, stop: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values with start <= key < stop, ascending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """On whose behalf an operation runs, as NFS's AUTH_SYS states it (RFC 5531 appendix A)."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+
+class MethodFailed(Exception):
+    """A method's deterministic refusal: no version is made and ``answer`` is what the client gets."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__("method failed")
+        self.answer = answer
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a method may read besides its objects' state."""
+
+    objects: tuple[int, ...]
+    argument: Any
+    credentials: Credentials
+    client_time: int
+    """The client's clock in nanoseconds since the epoch; zero in queries."""
+
+
+MethodBody = Callable[[Mapping[int, ObjectView], Context], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A registered method of an object type."""
+
+    name: str
+    version: int
+    kind: MethodClass
+    body: MethodBody
+    follow: Callable[[bytes], tuple[int, str, str] | None] | None = None
+    """For queries: from an answer, the (object, type, method) whose answer travels along, such as LOOKUP's child."""
+
+
+class Registry:
+    """Every method that replicas run, by name and version."""
+
+    def __init__(self) -> None:
+        self._methods: dict[tuple[str, int], Method] = {}
+
+    def register(self, method: Method) -> None:
+        """Add a method; a second one of the same name and version is a LocalError."""
+        key = (method.name, method.version)
+        if key in self._methods:
+            raise LocalError(f"method {method.name} version {method.version} is registered twice")
+        self._methods[key] = method
+
+    def query(
+        self, name: str, *, version: int = 1, follow: Callable[[bytes], tuple[int, str, str] | None] | None = None
+    ) -> Callable[[MethodBody], MethodBody]:
+        """Decorator that registers a query."""
+
+        def decorate(body: MethodBody) -> MethodBody:
+            self.register(Method(name, version, MethodClass.QUERY, body, follow))
+            return body
+
+        return decorate
+
+    def update(self, name: str, *, version: int = 1) -> Callable[[MethodBody], MethodBody]:
+        """Decorator that registers an update."""
+
+        def decorate(body: MethodBody) -> MethodBody:
+            self.register(Method(name, version, MethodClass.UPDATE, body))
+            return body
+
+        return decorate
+
+    def find(self, name: str, version: int) -> Method | None:
+        """The method, or None when replicas of this release do not know it."""
+        return self._methods.get((name, version))
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method call on one or several objects (Figure 3, line 102), with what makes it run exactly once.
+
+    ``objects`` are ascending; ``types[i]`` is the type of ``objects[i]``.  ``home`` is the object whose duplicate
+    cache remembers an update: the same at every re-issue.  Queries have no home, session or sequence.
+    """
+
+    objects: tuple[int, ...]
+    types: tuple[str, ...]
+    method: str
+    version: int
+    argument: bytes
+    credentials: Credentials
+    client_time: int = 0
+    home: int = 0
+    session: bytes = bytes(SESSION_BYTES)
+    sequence: int = 0
+
+    @cached_property
+    def wire(self) -> bytes:
+        """Canonical bytes, hashed into the timestamp of an update."""
+        packed: bytes = msgpack.packb(
+            (
+                self.objects,
+                self.types,
+                self.method,
+                self.version,
+                self.argument,
+                self.credentials.uid,
+                self.credentials.gid,
+                self.credentials.groups,
+                self.client_time,
+                self.home,
+                self.session,
+                self.sequence,
+            )
+        )
+        return packed
+
+
+def parse_operation_untrusted(data: bytes) -> Operation:
+    """An operation from its canonical bytes, every field checked for type and bound.  Raises MalformedMessage."""
+    limits = DEFAULT_LIMITS
+    try:
+        fields = msgpack.unpackb(data, use_list=False)
+    except Exception as error:  # msgpack raises half a dozen unrelated types on bad input
+        raise MalformedMessage("operation is not msgpack") from error
+    shape = (tuple, tuple, str, int, bytes, int, int, tuple, int, int, bytes, int)
+    if type(fields) is not tuple or tuple(map(type, fields)) != shape:
+        raise MalformedMessage("operation of a wrong shape")
+    objects, types, name, version, argument, uid, gid, groups, client_time, home, session, sequence = fields
+    operation = Operation(
+        objects, types, name, version, argument, Credentials(uid, gid, groups), client_time, home, session, sequence
+    )
+    word, wide = range(1 << 32), range(1 << 64)
+    sound = (
+        1 <= len(objects) <= limits.objects_per_operation_max
+        and len(types) == len(objects)
+        and all(type(o) is int and o in wide and o > 0 for o in objects)
+        and all(a < b for a, b in pairwise(objects))
+        and all(type(t) is str and 0 < len(t) <= 32 for t in types)
+        and 0 < len(name) <= 64
+        and version in word
+        and len(argument) <= limits.argument_bytes_max
+        and uid in word
+        and gid in word
+        and len(groups) <= limits.groups_max
+        and all(type(g) is int and g in word for g in groups)
+        and client_time in range(1 << 63)
+        and (home == 0 or home in objects)
+        and len(session) == SESSION_BYTES
+        and sequence in wide
+        and operation.wire == data
+    )
+    if not sound:
+        raise MalformedMessage("operation out of bounds or not in canonical form")
+    return operation
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a user of the update core asks for: a method on objects, by (id, type) in any order."""
+
+    method: str
+    objects: tuple[tuple[int, str], ...]
+    argument: bytes
+    credentials: Credentials
+    home: int = 0
+    """For updates: the object whose duplicate cache makes the update run exactly once."""
+    fresh: frozenset[int] = frozenset()
+    """For updates: objects that the caller has just invented an id for, so that nobody need be asked for them."""
+    large: bool = False
+    """For queries: the answer may be long; one replica sends it whole and the others a digest."""
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a query gives."""
+
+    value: bytes
+    followed: bytes | None = None
+    """The answer of the method that the registered ``follow`` named, or None when it named none."""
+
+
+class QueryUpdate(Protocol):
+    """The update core as the services on top of it see it; operations wait for a quorum and run exactly once."""
+
+    async def query(self, *calls: Call) -> list[Answer]:
+        """Answers in the order of the calls, each the newest established one of its objects."""
+
+    async def update(self, call: Call) -> bytes:
+        """The answer of an update that took effect exactly once, or failed deterministically without effect."""

@@ -1,0 +1,109 @@
+"""Quorum systems as predicates over sets of servers (paper section 3.3).
+
+A set of servers is an int used as a bitmap: bit s stands for server s.  The protocol asks only the predicates
+of :class:`QuorumSystem`; "at least q, r, b+1" are what they mean for thresholds.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from qunfs.protocol.errors import LocalError
+
+
+def mask_of(servers: Sequence[int]) -> int:
+    """The bitmap of some servers."""
+    mask = 0
+    for server in servers:
+        mask |= 1 << server
+    return mask
+
+
+def servers_of(mask: int) -> list[int]:
+    """The servers of a bitmap, ascending."""
+    return [s for s in range(mask.bit_length()) if mask >> s & 1]
+
+
+class QuorumSystem(ABC):
+    """What the protocol asks about sets of servers."""
+
+    n: int
+    """Number of servers."""
+
+    @abstractmethod
+    def contains_quorum(self, mask: int) -> bool:
+        """Whether some quorum lies within the set ("order >= q")."""
+
+    @abstractmethod
+    def contains_repairable(self, mask: int) -> bool:
+        """Whether some repairable set lies within the set ("order >= r")."""
+
+    @abstractmethod
+    def exceeds_malevolent(self, mask: int) -> bool:
+        """Whether the set cannot consist of malevolent servers alone (">= b+1")."""
+
+    @abstractmethod
+    def is_view(self, mask: int) -> bool:
+        """Whether the set is a quorum with no server to spare ("exactly q")."""
+
+    @abstractmethod
+    def views_within(self, order: Sequence[int], limit: int) -> Iterator[int]:
+        """Views made of the given servers, those of the first servers first; at most ``limit``."""
+
+    @abstractmethod
+    def preferred(self, order: Sequence[int]) -> int:
+        """How many of the servers, taken in this order, a client asks first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdQuorums(QuorumSystem):
+    """Threshold quorums of size q with repairable sets of size r (paper section 3.3, constraints (2)-(4))."""
+
+    n: int
+    b: int
+    t: int
+    q: int
+    r: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.b <= self.t:
+            raise LocalError(f"b={self.b} malevolent servers cannot exceed t={self.t} faulty ones; need 0 <= b <= t")
+        if self.q + self.t > self.n:
+            raise LocalError(f"n={self.n} servers are too few for t={self.t}, b={self.b}: q={self.q} and q+t > n (2)")
+        if 2 * self.q - self.b - self.n < self.r:
+            raise LocalError(f"constraint (3) violated: 2q-b-n < r for n={self.n} q={self.q} r={self.r} b={self.b}")
+        if self.q + self.r - self.n <= self.b:
+            raise LocalError(f"constraint (4) violated: q+r-n <= b for n={self.n} q={self.q} r={self.r} b={self.b}")
+
+    def contains_quorum(self, mask: int) -> bool:
+        return mask.bit_count() >= self.q
+
+    def contains_repairable(self, mask: int) -> bool:
+        return mask.bit_count() >= self.r
+
+    def exceeds_malevolent(self, mask: int) -> bool:
+        return mask.bit_count() > self.b
+
+    def is_view(self, mask: int) -> bool:
+        return mask.bit_count() == self.q
+
+    def views_within(self, order: Sequence[int], limit: int) -> Iterator[int]:
+        for count, servers in enumerate(combinations(order, self.q)):
+            if count >= limit:
+                return
+            yield mask_of(servers)
+
+    def preferred(self, order: Sequence[int]) -> int:
+        return min(self.q, len(order))
+
+
+def threshold(b: int, t: int | None = None, n: int | None = None) -> ThresholdQuorums:
+    """The smallest threshold system for b malevolent among t faulty servers, or the one for n servers.
+
+    ``t`` defaults to b and n to 3t+2b+1.  Raises LocalError when n is too small.
+    """
+    t = b if t is None else t
+    n = 3 * t + 2 * b + 1 if n is None else n
+    q = -((2 * n + 2 * b + 1) // -3)
+    return ThresholdQuorums(n=n, b=b, t=t, q=q, r=n - q + b + 1)
