@@ -1,0 +1,363 @@
+"""The types of NFSv3 (RFC 1813), by its names, as far as the namespace needs them.
+
+A file handle (nfs_fh3) is the object id.  Times are integers: nanoseconds since the epoch.  Names are bytes.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import Final, TypeAlias
+
+from qunfs.objects.codes import ftype3, nfsstat3
+
+__all__ = [
+    "ACCESS3_DELETE",
+    "ACCESS3_EXECUTE",
+    "ACCESS3_EXTEND",
+    "ACCESS3_LOOKUP",
+    "ACCESS3_MODIFY",
+    "ACCESS3_READ",
+    "ACCESS3res",
+    "COOKIE_VERIFIER",
+    "CREATE3res",
+    "FSINFO3res",
+    "FSSTAT3res",
+    "GETATTR3res",
+    "GETXATTRres",
+    "LINK3res",
+    "LISTXATTRSres",
+    "LOOKUP3res",
+    "PATHCONF3res",
+    "READDIR3res",
+    "READDIRPLUS3res",
+    "READLINK3res",
+    "REMOVE3res",
+    "RENAME3res",
+    "RENAME_EXCHANGE",
+    "RENAME_NOREPLACE",
+    "RMDIR3res",
+    "SETATTR3res",
+    "SETXATTRres",
+    "SET_TO_CLIENT_TIME",
+    "XATTR_CREATE",
+    "XATTR_REPLACE",
+    "createmode3",
+    "entry3",
+    "entryplus3",
+    "fattr3",
+    "ftype3",
+    "nfs_fh3",
+    "nfsstat3",
+    "sattr3",
+    "time_how",
+    "wcc_attr",
+    "wcc_data",
+]
+
+nfs_fh3: TypeAlias = int
+
+COOKIE_VERIFIER: Final = b"qunfs\0\0\1"
+"""cookieverf3: constant, because cookies stay valid for as long as their directory exists."""
+
+RENAME_NOREPLACE: Final = 1
+"""RENAME refuses an existing target (the flag of Linux' renameat2)."""
+
+RENAME_EXCHANGE: Final = 2
+"""RENAME swaps two existing names (the flag of Linux' renameat2)."""
+
+XATTR_CREATE: Final = 1
+"""SETXATTR refuses an existing attribute (the flag of Linux' setxattr)."""
+
+XATTR_REPLACE: Final = 2
+"""SETXATTR refuses a missing attribute (the flag of Linux' setxattr)."""
+
+ACCESS3_READ: Final = 0x01
+ACCESS3_LOOKUP: Final = 0x02
+ACCESS3_MODIFY: Final = 0x04
+ACCESS3_EXTEND: Final = 0x08
+ACCESS3_DELETE: Final = 0x10
+ACCESS3_EXECUTE: Final = 0x20
+
+
+class createmode3(IntEnum):
+    """How CREATE treats an existing name (RFC 1813, section 3.3.8)."""
+
+    UNCHECKED = 0
+    GUARDED = 1
+    EXCLUSIVE = 2
+
+
+class time_how(Enum):
+    """How SETATTR sets a time when no time is given (RFC 1813, section 2.6)."""
+
+    SET_TO_CLIENT_TIME = "now"
+
+
+SET_TO_CLIENT_TIME: Final = time_how.SET_TO_CLIENT_TIME
+"""The time at which the client issues the operation; replicas have no clock that methods may read."""
+
+
+@dataclass(frozen=True, slots=True)
+class fattr3:
+    """File attributes (RFC 1813, section 2.6), and where the contents live."""
+
+    type: ftype3
+    mode: int
+    nlink: int
+    uid: int
+    gid: int
+    size: int
+    used: int
+    rdev: tuple[int, int]
+    fsid: int
+    fileid: int
+    atime: int
+    mtime: int
+    ctime: int
+    store: bytes = b""
+    """The 16-byte UUID of the contents store that owns the contents; empty while nobody has written."""
+    generation: int = 0
+    """Grows when another store takes the contents over; contents of an older generation are void."""
+
+
+@dataclass(frozen=True, slots=True)
+class sattr3:
+    """Attributes to set (RFC 1813, section 2.6); None leaves one alone."""
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    size: int | None = None
+    atime: int | time_how | None = None
+    mtime: int | time_how | None = None
+    wrote: bool = False
+    """Contents were written locally: size and times follow from that, set-id bits go."""
+    store: bytes | None = None
+    """The contents store of whoever sets the size: the first one owns the contents, size 0 takes them over."""
+    generation: int | None = None
+    """The generation of the contents that were written; another one by now gives NFS3ERR_REMOTE."""
+
+
+@dataclass(frozen=True, slots=True)
+class wcc_attr:
+    """Attributes before an operation (RFC 1813, section 2.6)."""
+
+    size: int
+    mtime: int
+    ctime: int
+
+
+@dataclass(frozen=True, slots=True)
+class wcc_data:
+    """Weak cache consistency data (RFC 1813, section 2.6)."""
+
+    before: wcc_attr | None = None
+    after: fattr3 | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class entry3:
+    """An entry of READDIR (RFC 1813, section 3.3.16)."""
+
+    fileid: int
+    name: bytes
+    cookie: int
+    type: ftype3
+
+
+@dataclass(frozen=True, slots=True)
+class entryplus3:
+    """An entry of READDIRPLUS (RFC 1813, section 3.3.17); no attributes when the object went away meanwhile."""
+
+    fileid: int
+    name: bytes
+    cookie: int
+    name_attributes: fattr3 | None
+    name_handle: nfs_fh3
+
+
+@dataclass(frozen=True, slots=True)
+class GETATTR3res:
+    """Result of GETATTR (RFC 1813, section 3.3.1)."""
+
+    status: nfsstat3
+    obj_attributes: fattr3 | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SETATTR3res:
+    """Result of SETATTR (RFC 1813, section 3.3.2)."""
+
+    status: nfsstat3
+    obj_wcc: wcc_data = wcc_data()
+
+
+@dataclass(frozen=True, slots=True)
+class LOOKUP3res:
+    """Result of LOOKUP (RFC 1813, section 3.3.3)."""
+
+    status: nfsstat3
+    object: nfs_fh3 = 0
+    obj_attributes: fattr3 | None = None
+    dir_attributes: fattr3 | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ACCESS3res:
+    """Result of ACCESS (RFC 1813, section 3.3.4)."""
+
+    status: nfsstat3
+    obj_attributes: fattr3 | None = None
+    access: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class READLINK3res:
+    """Result of READLINK (RFC 1813, section 3.3.5)."""
+
+    status: nfsstat3
+    symlink_attributes: fattr3 | None = None
+    data: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class CREATE3res:
+    """Result of CREATE, MKDIR, SYMLINK and MKNOD (RFC 1813, sections 3.3.8 to 3.3.11)."""
+
+    status: nfsstat3
+    obj: nfs_fh3 = 0
+    obj_attributes: fattr3 | None = None
+    dir_wcc: wcc_data = wcc_data()
+
+
+@dataclass(frozen=True, slots=True)
+class REMOVE3res:
+    """Result of REMOVE (RFC 1813, section 3.3.12), with the object that lost a link (nlink 0: it went away)."""
+
+    status: nfsstat3
+    dir_wcc: wcc_data = wcc_data()
+    object: nfs_fh3 = 0
+    obj_attributes: fattr3 | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RMDIR3res:
+    """Result of RMDIR (RFC 1813, section 3.3.13), with the directory that went away."""
+
+    status: nfsstat3
+    dir_wcc: wcc_data = wcc_data()
+    object: nfs_fh3 = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RENAME3res:
+    """Result of RENAME (RFC 1813, section 3.3.14), with the moved object and the one that lost a link (0: none)."""
+
+    status: nfsstat3
+    fromdir_wcc: wcc_data = wcc_data()
+    todir_wcc: wcc_data = wcc_data()
+    replaced: nfs_fh3 = 0
+    replaced_attributes: fattr3 | None = None
+    moved: nfs_fh3 = 0
+    moved_attributes: fattr3 | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LINK3res:
+    """Result of LINK (RFC 1813, section 3.3.15)."""
+
+    status: nfsstat3
+    file_attributes: fattr3 | None = None
+    linkdir_wcc: wcc_data = wcc_data()
+
+
+@dataclass(frozen=True, slots=True)
+class READDIR3res:
+    """Result of READDIR (RFC 1813, section 3.3.16)."""
+
+    status: nfsstat3
+    dir_attributes: fattr3 | None = None
+    cookieverf: bytes = COOKIE_VERIFIER
+    entries: tuple[entry3, ...] = ()
+    eof: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class READDIRPLUS3res:
+    """Result of READDIRPLUS (RFC 1813, section 3.3.17)."""
+
+    status: nfsstat3
+    dir_attributes: fattr3 | None = None
+    cookieverf: bytes = COOKIE_VERIFIER
+    entries: tuple[entryplus3, ...] = ()
+    eof: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FSSTAT3res:
+    """Result of FSSTAT (RFC 1813, section 3.3.18); bytes and file slots."""
+
+    status: nfsstat3
+    obj_attributes: fattr3 | None = None
+    tbytes: int = 0
+    fbytes: int = 0
+    abytes: int = 0
+    tfiles: int = 0
+    ffiles: int = 0
+    afiles: int = 0
+    invarsec: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FSINFO3res:
+    """Result of FSINFO (RFC 1813, section 3.3.19); sizes in bytes, time_delta in nanoseconds."""
+
+    status: nfsstat3
+    obj_attributes: fattr3 | None = None
+    rtmax: int = 0
+    rtpref: int = 0
+    rtmult: int = 0
+    wtmax: int = 0
+    wtpref: int = 0
+    wtmult: int = 0
+    dtpref: int = 0
+    maxfilesize: int = 0
+    time_delta: int = 0
+    properties: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PATHCONF3res:
+    """Result of PATHCONF (RFC 1813, section 3.3.20)."""
+
+    status: nfsstat3
+    obj_attributes: fattr3 | None = None
+    linkmax: int = 0
+    name_max: int = 0
+    no_trunc: bool = True
+    chown_restricted: bool = True
+    case_insensitive: bool = False
+    case_preserving: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class GETXATTRres:
+    """Result of GETXATTR (RFC 8276, section 8.4.1)."""
+
+    status: nfsstat3
+    value: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class SETXATTRres:
+    """Result of SETXATTR and REMOVEXATTR (RFC 8276, sections 8.4.2 and 8.4.4)."""
+
+    status: nfsstat3
+    obj_wcc: wcc_data = wcc_data()
+
+
+@dataclass(frozen=True, slots=True)
+class LISTXATTRSres:
+    """Result of LISTXATTRS (RFC 8276, section 8.4.3), sorted."""
+
+    status: nfsstat3
+    names: tuple[bytes, ...] = ()
