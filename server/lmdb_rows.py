@@ -1,0 +1,168 @@
+"""Rows on disk: one LMDB database, one write transaction at a time.
+
+All reading and writing happens inside the open transaction, so that it sees its own changes; ``commit`` ends it.
+
+``sync``: commit returns when the data is on disk.  ``async``: commit leaves the data to the kernel through a writable
+map, which takes half the time; it survives the process but not the machine.  Writing to a mapped page whose block
+cannot be allocated would kill the process, so blocks are allocated ahead of the writes and a full disk is an error.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Literal, cast
+
+import lmdb
+
+from qunfs.protocol.errors import StorageError
+
+Durability = Literal["sync", "async"]
+
+_MAP_BYTES_MIN: Final = 4 << 30
+"""Address space, neither memory nor disk; doubles when half of it is used."""
+_AHEAD_BYTES: Final = 16 << 20
+"""Blocks are allocated at least half as far ahead of what is used."""
+_PUT_BYTES: Final = 8192
+"""What a put or a delete takes at most besides the value: a page copied and a page split."""
+
+
+class LmdbRows:
+    """Rows in a directory, which is made when missing.
+
+    Every error of LMDB or of the disk is a StorageError; after the first one nothing works any more.
+    """
+
+    def __init__(self, directory: Path, durability: Durability, map_bytes_min: int = _MAP_BYTES_MIN) -> None:
+        self._directory = directory
+        self._allocates = durability == "async"
+        self._failure: str | None = None
+        self._transaction: lmdb.Transaction | None = None
+        self._changed_bytes = 0
+        """What the open transaction may take at most."""
+        self._allocated_bytes = 0
+        self._room_bytes = 0
+        """Allocated and unused at the last commit, and allocated since."""
+        self._file = -1
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._environment = self._open_environment(map_bytes_min)
+            self._file = os.open(directory / "data.mdb", os.O_RDWR | os.O_CLOEXEC)
+            self._make_room()
+        except (lmdb.Error, OSError, MemoryError) as error:
+            raise self._fail(error) from error
+
+    def _open_environment(self, map_bytes_min: int) -> lmdb.Environment:
+        data = self._directory / "data.mdb"
+        in_use = data.stat().st_blocks * 512 if data.exists() else 0
+        return lmdb.open(
+            str(self._directory),
+            map_size=max(map_bytes_min, 4 * in_use),
+            mode=0o600,
+            writemap=self._allocates,
+            sync=not self._allocates,
+            metasync=not self._allocates,
+        )
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            return cast("bytes | None", (self._transaction or self._begin()).get(key))
+        except lmdb.Error as error:
+            raise self._fail(error) from error
+
+    def put(self, key: bytes, value: bytes) -> None:
+        self._reserve(_PUT_BYTES + len(value))
+        try:
+            (self._transaction or self._begin()).put(key, value)
+        except lmdb.Error as error:
+            raise self._fail(error) from error
+
+    def delete(self, key: bytes) -> None:
+        self._reserve(_PUT_BYTES)
+        try:
+            (self._transaction or self._begin()).delete(key)
+        except lmdb.Error as error:
+            raise self._fail(error) from error
+
+    def scan(self, start: bytes, stop: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        try:
+            with (self._transaction or self._begin()).cursor() as cursor:
+                if cursor.set_range(start) if start else cursor.first():
+                    for key, value in cast("Iterator[tuple[bytes, bytes]]", cursor.iternext()):
+                        if stop is not None and key >= stop:
+                            return
+                        yield key, value
+        except lmdb.Error as error:
+            raise self._fail(error) from error
+
+    def commit(self) -> None:
+        if not self._changed_bytes:
+            return
+        try:
+            (self._transaction or self._begin()).commit()
+            self._transaction = None
+            self._changed_bytes = 0
+            self._make_room()
+        except (lmdb.Error, OSError, MemoryError) as error:
+            raise self._fail(error) from error
+
+    def sync(self) -> None:
+        """Bring everything committed to the disk, in either mode.  Raises StorageError."""
+        try:
+            self._environment.sync(True)
+        except lmdb.Error as error:
+            raise self._fail(error) from error
+
+    def close(self) -> None:
+        """Drop what was not committed and let go of the files."""
+        if self._failure is None:
+            self._release()
+            self._failure = f"the data in {self._directory} has been closed"
+
+    def _begin(self) -> lmdb.Transaction:
+        if self._failure is not None:
+            raise StorageError(self._failure)
+        self._transaction = self._environment.begin(write=True)
+        return self._transaction
+
+    def _reserve(self, size: int) -> None:
+        self._changed_bytes += size
+        if self._allocates and self._changed_bytes + _AHEAD_BYTES // 2 > self._room_bytes:
+            self._allocate()
+
+    def _make_room(self) -> None:
+        """Between transactions: a larger map where needed, and blocks for what comes next."""
+        information = self._environment.info()
+        used = (information["last_pgno"] + 1) * os.sysconf("SC_PAGE_SIZE")
+        if 2 * used > information["map_size"]:
+            self._environment.set_mapsize(2 * information["map_size"])
+        self._room_bytes = self._allocated_bytes - used
+        if self._allocates and self._room_bytes < _AHEAD_BYTES:
+            self._allocate()
+
+    def _allocate(self) -> None:
+        missing = max(self._changed_bytes - self._room_bytes, 0) + _AHEAD_BYTES
+        try:
+            os.posix_fallocate(self._file, self._allocated_bytes, missing)
+        except OSError as error:
+            raise self._fail(error) from error
+        self._allocated_bytes += missing
+        self._room_bytes += missing
+
+    def _fail(self, error: BaseException) -> StorageError:
+        """Nothing is to be read or written any more."""
+        if self._failure is None:
+            self._failure = (
+                f"cannot keep data in {self._directory} ({error}): free space or repair the disk, "
+                "then start the server again"
+            )
+            self._release()
+        return StorageError(self._failure)
+
+    def _release(self) -> None:
+        if self._transaction is not None:
+            self._transaction.abort()
+            self._transaction = None
+        if self._file >= 0:
+            self._environment.close()
+            os.close(self._file)
+            self._file = -1
