@@ -6,7 +6,7 @@ records are compared whole.  What follows from the kind is not part of the bytes
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from hashlib import blake2b
 from itertools import pairwise
@@ -287,3 +287,46 @@ def parse_history_untrusted(data: bytes, obj: int) -> ReplicaHistory:
     if records[0].kind is Kind.BARRIER:
         raise MalformedMessage("history based on a barrier")
     return ReplicaHistory(records, bytes(data))
+
+
+class ObjectHistorySet:
+    """Replica histories of one object indexed by server (Figure 3, line 107).
+
+    Held as distinct histories with the bitmap of the servers that share each, in the order of their lowest server:
+    identical histories are compared, sent and digested once.
+    """
+
+    __slots__ = ("groups", "mask", "obj")
+
+    def __init__(self, obj: int, groups: Iterable[tuple[ReplicaHistory, int]]) -> None:
+        self.obj: Final = obj
+        self.groups: Final = tuple(groups)
+        mask = 0
+        for _, servers in self.groups:
+            mask |= servers
+        self.mask: Final = mask
+
+    @classmethod
+    def of(cls, obj: int, histories: Mapping[int, ReplicaHistory], mask: int) -> "ObjectHistorySet":
+        """The set of the histories of the servers in a bitmap."""
+        shared: dict[ReplicaHistory, int] = {}
+        for server in range(mask.bit_length()):
+            if mask >> server & 1:
+                history = histories[server]
+                shared[history] = shared.get(history, 0) | 1 << server
+        return cls(obj, shared.items())
+
+    def of_server(self, server: int) -> ReplicaHistory:
+        """The history of a server in the set."""
+        for history, mask in self.groups:
+            if mask >> server & 1:
+                return history
+        raise KeyError(server)
+
+    def orders(self) -> dict[Candidate, int]:
+        """For every candidate, the bitmap of the servers whose history holds it (Figure 3, line 800)."""
+        orders: dict[Candidate, int] = {}
+        for history, mask in self.groups:
+            for record in history.records:
+                orders[record] = orders.get(record, 0) | mask
+        return orders

@@ -171,7 +171,7 @@ def compare(
     before, after = next(olds, None), next(news, None)
     while before is not None or after is not None:
         if after is None or (before is not None and before[0] < after[0]):
-            assert before is not None  # noqa: S101 - tells the type checker what the loop condition says
+            assert before is not None
             yield before[0], before[1], None
             before = next(olds, None)
         elif before is None or after[0] < before[0]:

@@ -65,10 +65,11 @@ _KEY_CUT: Final = _OBJECT.size
 class _Known:
     """What is held in memory of an object."""
 
-    __slots__ = ("added", "head", "heavy", "history", "tree")
+    __slots__ = ("added", "head", "heavy", "history", "recorded", "tree")
 
     def __init__(self, history: ReplicaHistory, head: LogicalTimestamp, root: LogicalTimestamp) -> None:
         self.history = history
+        self.recorded = _recorded(history)
         self.head = head
         self.tree = VersionTree(root)
         self.heavy: set[LogicalTimestamp] = set()
@@ -154,7 +155,7 @@ class VersionStore:
         self._cached += 1
         known.added = (lt, changes)
         root = known.tree.root
-        self._collect(obj, known, _recorded(known.history) | {lt})
+        self._collect(obj, known, lt)
         if known.tree.root != root:
             self._put_header(obj, known)
 
@@ -171,10 +172,11 @@ class VersionStore:
                 _set(self._rows, prefix + key, value)
             known.head = head
         known.history = history
+        known.recorded = recorded
         known.added = None
         if tree.root == ZERO_TIMESTAMP and ZERO_TIMESTAMP not in recorded:
             self._drop(obj, known, ZERO_TIMESTAMP)  # it can be opened without
-        self._collect(obj, known, recorded)
+        self._collect(obj, known)
         self._put_header(obj, known)
 
     def difference(
@@ -261,12 +263,13 @@ class VersionStore:
             changes = compose(changes, record_changes(self._record(obj, lt)))
         return changes
 
-    def _collect(self, obj: int, known: _Known, spared: set[LogicalTimestamp]) -> None:
-        """Drop the oldest versions of those not spared until there are few enough; all spared ones are held."""
-        tree = known.tree
-        excess = len(tree) - self._kept_max - len(spared)
+    def _collect(self, obj: int, known: _Known, spared: LogicalTimestamp | None = None) -> None:
+        """Drop the oldest versions outside the history, except the spared one, until there are few enough."""
+        tree, recorded = known.tree, known.recorded
+        excess = len(tree.held) - len(recorded) - (spared is not None) - self._kept_max
         if excess > 0:
-            for lt in list(islice((lt for lt in tree.held if lt not in spared), excess)):
+            surplus = (lt for lt in tree.held if lt not in recorded and lt != spared)
+            for lt in list(islice(surplus, excess)):
                 self._drop(obj, known, lt)
 
     def _drop(self, obj: int, known: _Known, lt: LogicalTimestamp) -> None:

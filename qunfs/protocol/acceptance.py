@@ -1,0 +1,95 @@
+"""What accepting a record does to a replica's histories (Figure 3, lines 1024-1029, for several objects).
+
+A record enters the history of all its objects together.  Two rules then shrink histories, on siblings too:
+
+- the *skip rule*: a COPY proves that certain contenders can never be established; they leave all their objects;
+- the *proof rule*: a METHOD or COPY proves its ``bot`` established; that record becomes the base wherever it stands.
+"""
+
+from collections.abc import Mapping
+
+from qunfs.protocol.history import Candidate, Kind, ReplicaHistory
+from qunfs.protocol.store import Difference, StoreView
+
+
+class _Histories:
+    """Histories being rewritten; untouched siblings are read on demand."""
+
+    def __init__(self, store: StoreView) -> None:
+        self._store = store
+        self._lists: dict[int, list[Candidate]] = {}
+        self._changed: set[int] = set()
+
+    def of(self, obj: int) -> list[Candidate]:
+        if obj not in self._lists:
+            self._lists[obj] = list(self._store.history(obj).records)
+        return self._lists[obj]
+
+    def set(self, obj: int, records: list[Candidate]) -> None:
+        self._lists[obj] = records
+        self._changed.add(obj)
+
+    def write(self) -> None:
+        for obj in sorted(self._changed):
+            self._store.set_history(obj, ReplicaHistory(self._lists[obj]))
+
+
+def accept(
+    store: StoreView,
+    record: Candidate,
+    redo: Mapping[int, Difference],
+    answer: bytes,
+    conditioned: Mapping[int, Candidate] | None,
+) -> None:
+    """Accept a record on all its objects with every side effect; the caller has checked that it may.
+
+    ``redo[o]`` is what the new version of o changes against the conditioned-on one; objects whose version is already
+    in the store (adoption) are left out.  ``conditioned`` are the records that the request showed and conditioned on,
+    None for an adoption.
+    """
+    for obj, difference in redo.items():
+        store.add_version(obj, record.lt, record.conditioned_on(obj), difference, answer)
+    histories = _Histories(store)
+    for obj in record.objects:
+        records = histories.of(obj)
+        if record.kind is Kind.BARRIER:
+            records = [r for r in records if r.kind is not Kind.BARRIER]
+        histories.set(obj, [*records, record])
+    if record.kind is Kind.COPY:
+        _skip(histories, record)
+    if record.kind is not Kind.BARRIER:
+        for obj in record.objects:
+            _prove(histories, record, obj, conditioned)
+    histories.write()
+
+
+def _skip(histories: _Histories, accepted: Candidate) -> None:
+    """Skip rule: contenders above ``bot`` that are not of the copied segment can never be established."""
+    for obj in accepted.objects:
+        bottom = accepted.bottom(obj)
+        for dead in list(histories.of(obj)):
+            if dead.kind not in (Kind.METHOD, Kind.COPY) or dead == accepted:
+                continue
+            if dead.lt <= bottom or dead.src == accepted.src:
+                continue
+            for sibling in dead.objects:
+                records = histories.of(sibling)
+                if dead in records and records[0] != dead:
+                    histories.set(sibling, [r for r in records if r != dead])
+
+
+def _prove(histories: _Histories, accepted: Candidate, obj: int, conditioned: Mapping[int, Candidate] | None) -> None:
+    """Proof rule: ``bot`` of the object is established and becomes the base wherever its record stands."""
+    bottom = accepted.bottom(obj)
+    proof = next((r for r in histories.of(obj) if r.lt == bottom), None)
+    if proof is None and conditioned is not None and accepted.starts_segment:
+        proof = conditioned[obj]
+        records = histories.of(obj)
+        if records[0].lt < bottom:
+            histories.set(obj, [proof, *(r for r in records if r.lt > bottom)])
+    if proof is None:
+        return
+    for sibling in proof.objects:
+        records = histories.of(sibling)
+        if records[0].lt < bottom and proof in records:
+            histories.set(sibling, [r for r in records if r.lt >= bottom])

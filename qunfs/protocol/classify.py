@@ -1,0 +1,161 @@
+"""Proof, classification and set-up of candidates: pure functions that client and server share.
+
+Figure 3: ``classify`` (700-712), ``order`` (800), ``latest_candidate`` (1200-1206) and ``s_setup`` (1100-1118), with
+the paper's classification by deduction (section 3.7) replaced by *proof*: a record is proven when some object history
+set of the request shows it in a quorum of histories, or as the base of more histories than can lie.
+"""
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final
+
+from qunfs.protocol.errors import PeerError
+from qunfs.protocol.history import (
+    DIGEST_BYTES,
+    ZERO,
+    ZERO_TIMESTAMP,
+    Candidate,
+    Kind,
+    LogicalTimestamp,
+    ObjectHistorySet,
+    barrier,
+    copy,
+    method,
+)
+from qunfs.protocol.operation import Operation
+from qunfs.protocol.quorum import QuorumSystem
+
+_HEADER: Final = struct.Struct(">BI16sI")
+_SET: Final = struct.Struct(">QH")
+_GROUP: Final = struct.Struct(">Q32s")
+
+
+class RequestRefused(PeerError):
+    """A request that its own views do not justify; correct clients do not send it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A METHOD, BARRIER or COPY and what it is conditioned on (the operation and multi-OHS of section 3.7)."""
+
+    kind: Kind
+    client: int
+    session: bytes
+    operation: Operation | None
+    views: tuple[ObjectHistorySet, ...]
+    """One for each object, ascending: exactly a quorum, or nothing for an object that is still at ⟨0⟩."""
+    evidence: tuple[ObjectHistorySet, ...] = ()
+    """Further object history sets, used only as proofs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """What an object history set calls for (Figure 3, lines 700-712)."""
+
+    kind: Kind
+    obj_cand: Candidate
+    bar_cand: Candidate | None
+    latest: LogicalTimestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The candidate a request makes and, for each of its objects, the candidate it is conditioned on."""
+
+    candidate: Candidate
+    conditioned: tuple[Candidate, ...]
+
+
+def proven(quorums: QuorumSystem, sets: Iterable[ObjectHistorySet]) -> set[Candidate]:
+    """The records that some set proves established; a proof on one object holds for the whole operation."""
+    established = {ZERO}
+    for histories in sets:
+        groups = histories.groups
+        if len(groups) == 1 and quorums.contains_quorum(groups[0][1]):
+            established.update(r for r in groups[0][0].records if r.kind is not Kind.BARRIER)
+            continue
+        bases: dict[Candidate, int] = {}
+        for history, mask in groups:
+            bases[history.base] = bases.get(history.base, 0) | mask
+        established.update(r for r, mask in bases.items() if quorums.exceeds_malevolent(mask))
+        for record, mask in histories.orders().items():
+            if record.kind is not Kind.BARRIER and quorums.contains_quorum(mask):
+                established.add(record)
+    return established
+
+
+def classify(quorums: QuorumSystem, view: ObjectHistorySet, established: set[Candidate]) -> Classification:
+    """What may be done next on an object, given a view of it and what is proven (Figure 3, lines 700-712)."""
+    orders = view.orders()
+    obj_cand, bar_cand, latest = ZERO, None, ZERO_TIMESTAMP
+    for record, mask in orders.items():
+        if record.lt > latest:
+            latest = record.lt
+        if record.kind is Kind.BARRIER:
+            if (bar_cand is None or record.lt > bar_cand.lt) and quorums.contains_repairable(mask):
+                bar_cand = record
+        elif record.lt > obj_cand.lt and (record in established or quorums.contains_repairable(mask)):
+            obj_cand = record
+    if latest == obj_cand.lt and obj_cand in established:
+        kind = Kind.METHOD
+    elif bar_cand is not None and latest == bar_cand.lt and quorums.contains_quorum(orders[bar_cand]):
+        kind = Kind.COPY
+    else:
+        kind = Kind.BARRIER
+    return Classification(kind, obj_cand, bar_cand, latest)
+
+
+def setup(quorums: QuorumSystem, request: Request) -> Setup:
+    """The candidate of a request (Figure 3, ``s_setup``).  Raises RequestRefused when its views do not allow it."""
+    for view in request.views:
+        if not (quorums.is_view(view.mask) or (view.mask == 0 and request.kind is Kind.METHOD)):
+            raise RequestRefused("a view must show exactly a quorum of histories")
+    established = proven(quorums, (*request.views, *request.evidence))
+    classes = [classify(quorums, view, established) for view in request.views]
+    objects = tuple(view.obj for view in request.views)
+    conditioned = tuple(c.obj_cand for c in classes)
+    lt_co = tuple(c.lt for c in conditioned)
+    time = 1 + max(c.latest.time for c in classes)
+    lt = LogicalTimestamp(time, int(request.kind is Kind.BARRIER), request.client, _digest(request, lt_co))
+    kinds = {c.kind for c in classes}
+    if request.kind is Kind.METHOD and kinds == {Kind.METHOD}:
+        return Setup(method(lt, objects, lt_co), conditioned)
+    if request.kind is Kind.BARRIER and Kind.METHOD not in kinds:
+        return Setup(barrier(lt, objects, lt_co), conditioned)
+    if request.kind is Kind.COPY and kinds == {Kind.COPY}:
+        return Setup(_setup_copy(lt, objects, lt_co, classes, established), conditioned)
+    shown = ", ".join(sorted(k.name for k in kinds))
+    raise RequestRefused(f"{request.kind.name} requested where the views show {shown}")
+
+
+def _setup_copy(
+    lt: LogicalTimestamp,
+    objects: tuple[int, ...],
+    lt_co: tuple[LogicalTimestamp, ...],
+    classes: list[Classification],
+    established: set[Candidate],
+) -> Candidate:
+    source = classes[0].obj_cand
+    if any(c.obj_cand != source for c in classes):
+        raise RequestRefused("a joint COPY must copy one record")
+    is_proven = source in established
+    alone = len(objects) == 1 and (is_proven or len(source.objects) <= 1)
+    if not alone and source.objects != objects:
+        raise RequestRefused("a merely repairable record is copied on all its objects or none")
+    cur = tuple(c.bar_cand.lt for c in classes if c.bar_cand is not None)
+    return copy(lt, objects, lt_co, cur, continues=None if is_proven else source)
+
+
+def _digest(request: Request, lt_co: tuple[LogicalTimestamp, ...]) -> bytes:
+    """What makes a timestamp unique to operation and condition ("compact timestamps", section 3.5)."""
+    operation = b"" if request.operation is None else request.operation.wire
+    parts = [_HEADER.pack(request.kind, request.client, request.session, len(operation)), operation]
+    for sets in (request.views, request.evidence):
+        parts.append(len(sets).to_bytes(2, "big"))
+        for histories in sets:
+            parts.append(_SET.pack(histories.obj, len(histories.groups)))
+            parts += [_GROUP.pack(mask, history.digest) for history, mask in histories.groups]
+    parts += [lt.pack() for lt in lt_co]
+    return blake2b(b"".join(parts), digest_size=DIGEST_BYTES).digest()

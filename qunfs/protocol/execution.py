@@ -1,0 +1,113 @@
+"""Running a method on object versions, exactly once (DESIGN: "Exactly once"; paper section 3.5, repeated requests).
+
+The home object's state remembers, per client, its last sessions with the last sequence and answer of each, so that an
+operation which took effect is answered and not run again, whatever repaired it forward.  The first update of an object
+also fixes its type.  All of it is object state: versioned, synced and copied like the rest.
+"""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+import msgpack
+
+from qunfs.protocol.errors import StorageError, VersionMissing
+from qunfs.protocol.limits import Limits
+from qunfs.protocol.operation import Context, Method, MethodFailed, ObjectView, Operation
+from qunfs.protocol.store import Overlay
+
+TYPE_KEY: Final = b"\x00t"
+_DUPLICATES: Final = b"\x00d"
+_CLIENT: Final = struct.Struct(">I")
+_ENTRY: Final = struct.Struct(">QQ")
+
+
+class Code(IntEnum):
+    """How a method ended; part of what replicas must agree on."""
+
+    OK = 0
+    FAILED = 1
+    """The method refused (EEXIST and its like); the answer is the method's own."""
+    STALE = 2
+    """A later operation of the same session has taken effect on the home object."""
+    WRONG_TYPE = 3
+    """An object is of another type than the operation says."""
+    BAD_ARGUMENT = 4
+    """The argument is not one that the method takes."""
+    NO_VERSION = 5
+    """The version asked for by name is not held (queries only)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """The outcome of a method; ``effective`` is false when no version results and it is answered as a query."""
+
+    code: Code
+    answer: bytes
+    effective: bool
+
+
+def run_query(method: Method, operation: Operation, views: Mapping[int, Overlay]) -> Execution:
+    """Run a query; whatever it does to its overlays is forgotten."""
+    refusal = _type_mismatch(operation, views)
+    return refusal or _invoke(method, operation, views)
+
+
+def run_update(
+    method: Method, operation: Operation, client: int, time: int, views: Mapping[int, Overlay], limits: Limits
+) -> Execution:
+    """Run an update on overlays of its conditioned-on versions; when effective, their changes are the new versions.
+
+    ``time`` is the logical time of the version to be made: it orders the sessions in the duplicate cache.
+    """
+    home = views[operation.home]
+    key = _DUPLICATES + _CLIENT.pack(client) + operation.session
+    entry = home.get(key)
+    if entry is not None:
+        sequence = _ENTRY.unpack_from(entry)[0]
+        if sequence == operation.sequence:
+            return Execution(Code.OK, entry[_ENTRY.size :], effective=False)
+        if sequence > operation.sequence:
+            return Execution(Code.STALE, b"", effective=False)
+    refusal = _type_mismatch(operation, views)
+    if refusal is not None:
+        return refusal
+    execution = _invoke(method, operation, views)
+    if execution.code is not Code.OK:
+        return execution
+    for obj, kind in zip(operation.objects, operation.types, strict=True):
+        if views[obj].get(TYPE_KEY) is None:
+            views[obj].put(TYPE_KEY, kind.encode())
+    if entry is None:
+        _make_room(home, key[: -len(operation.session)], limits.sessions_per_client)
+    home.put(key, _ENTRY.pack(operation.sequence, time) + execution.answer)
+    return execution
+
+
+def _type_mismatch(operation: Operation, views: Mapping[int, Overlay]) -> Execution | None:
+    for obj, kind in zip(operation.objects, operation.types, strict=True):
+        if views[obj].get(TYPE_KEY) not in (None, kind.encode()):
+            return Execution(Code.WRONG_TYPE, b"", effective=False)
+    return None
+
+
+def _invoke(method: Method, operation: Operation, views: Mapping[int, ObjectView]) -> Execution:
+    try:
+        argument = msgpack.unpackb(operation.argument, use_list=False)
+        context = Context(operation.objects, argument, operation.credentials, operation.client_time)
+        return Execution(Code.OK, method.body(views, context), effective=True)
+    except MethodFailed as failure:
+        return Execution(Code.FAILED, failure.answer, effective=False)
+    except (StorageError, VersionMissing, MemoryError):
+        raise
+    except Exception:  # a malformed argument can surface as anything; the outcome is the same at every replica
+        return Execution(Code.BAD_ARGUMENT, b"", effective=False)
+
+
+def _make_room(home: Overlay, prefix: bytes, sessions: int) -> None:
+    """Drop the least recent sessions of one client so that one more fits; other clients are untouched."""
+    entries = [(_ENTRY.unpack_from(value)[1], key) for key, value in home.scan(prefix, prefix + b"\xff" * 17)]
+    for _, key in sorted(entries)[: max(0, len(entries) - sessions + 1)]:
+        home.delete(key)

@@ -1,0 +1,452 @@
+"""The replica: the server's state machine (Figure 3, ``s_request``; DESIGN section 3, "Server, on a request").
+
+``step`` takes one payload and returns what to send.  The driver runs a batch of steps in one storage transaction,
+commits, and only then sends: no history that is not yet durable leaves the replica.  A request that needs an object
+version which this replica lacks is parked until object sync has fetched it, and then runs again from the start.
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from qunfs.protocol.acceptance import accept
+from qunfs.protocol.admission import RepairRate, Rights, credentials_refusal, in_time, refusal
+from qunfs.protocol.authenticator import MAC_BYTES, Authenticator
+from qunfs.protocol.classify import Request, RequestRefused, setup
+from qunfs.protocol.errors import MalformedMessage, VersionMissing
+from qunfs.protocol.execution import Code, Execution, run_query, run_update
+from qunfs.protocol.history import ZERO_TIMESTAMP, Candidate, Kind, LogicalTimestamp, unpack_timestamp
+from qunfs.protocol.limits import DEFAULT_LIMITS, Limits
+from qunfs.protocol.messages import (
+    HELD_BYTES,
+    Adopt,
+    Followed,
+    Query,
+    QueryItem,
+    QueryReply,
+    QueryResult,
+    Shown,
+    Status,
+    StatusQuery,
+    StatusReply,
+    Sync,
+    SyncReply,
+    Type,
+    Update,
+    UpdateReply,
+    Vouch,
+    VouchReply,
+)
+from qunfs.protocol.operation import Method, MethodClass, Operation, Registry, parse_operation_untrusted
+from qunfs.protocol.quorum import QuorumSystem, servers_of
+from qunfs.protocol.store import Difference, Overlay, StoreView
+from qunfs.protocol.sync import Finished, JobKey, Synchroniser, answer_sync, rows_digest
+from qunfs.protocol.wire import parse_reply_untrusted, parse_to_server_untrusted
+
+_ANSWERS_KEPT: Final = 65_536
+"""Answers of accepted updates remembered for late repeats, beside those stored with the versions."""
+_REPLY_TYPES: Final = (Type.QUERY_REPLY, Type.UPDATE_REPLY, Type.STATUS_REPLY, Type.VOUCH_REPLY, Type.SYNC_REPLY)
+
+
+class Origin(NamedTuple):
+    """Where a payload came from and its reply goes: a principal and one of its connections."""
+
+    is_server: bool
+    principal: int
+    link: int
+
+
+class Send(NamedTuple):
+    """A payload to send: back on a link, or (link None) to a server on whatever connection there is."""
+
+    origin: Origin | None
+    server: int
+    payload: bytes
+
+
+@dataclass(slots=True)
+class _Parked:
+    """A request that waits for object sync."""
+
+    origin: Origin
+    payload: bytes
+    waits: set[JobKey] = field(default_factory=set)
+    failed: bool = False
+
+
+class Replica:
+    """One server.  ``rights[c]`` are those of client c; the store already holds genesis."""
+
+    def __init__(
+        self,
+        server: int,
+        quorums: QuorumSystem,
+        authenticator: Authenticator,
+        registry: Registry,
+        store: StoreView,
+        rights: Mapping[int, Rights],
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self.server, self.quorums, self.store, self.limits = server, quorums, store, limits
+        self._authenticator, self._registry, self._rights = authenticator, registry, rights
+        self._sync = Synchroniser(server, quorums, store, limits)
+        self._parked: dict[JobKey, list[_Parked]] = {}
+        self._parked_count = 0
+        self._vouched: OrderedDict[LogicalTimestamp, tuple[Candidate, bytes]] = OrderedDict()
+        self._answers: OrderedDict[LogicalTimestamp, bytes] = OrderedDict()
+        self._rate = RepairRate()
+        self.counters: Counter[str] = Counter()
+
+    # ---- the driver's side
+
+    def step(self, origin: Origin, payload: bytes, now: float, wall_ns: int) -> list[Send]:
+        """Handle one payload; ``now`` in monotonic seconds, ``wall_ns`` the wall clock.
+
+        Raises MalformedMessage when no correct peer sends such bytes (the driver closes the connection) and
+        StorageError when the store failed (the driver stops the replica).
+        """
+        if payload and payload[0] in _REPLY_TYPES:
+            sends = self._peer_reply(origin, payload, now, wall_ns)
+        else:
+            number, message = parse_to_server_untrusted(payload, 0 if origin.is_server else origin.principal)
+            reply: bytes | None
+            if isinstance(message, Query):
+                reply = self._query(origin, message).pack(number)
+            elif isinstance(message, Update):
+                outcome = self._update(origin, message, payload, now, wall_ns)
+                reply = None if outcome is None else outcome.pack(number)
+            elif isinstance(message, Adopt):
+                outcome = self._adopt(origin, message, payload, now)
+                reply = None if outcome is None else outcome.pack(number)
+            elif isinstance(message, Vouch):
+                reply = self._vouch(message).pack(number)
+            elif isinstance(message, Sync):
+                self.counters["sync_chunks_served"] += 1
+                reply = answer_sync(self.store, message, self.limits).pack(number)
+            else:
+                assert isinstance(message, StatusQuery)
+                reply = StatusReply(self.status()).pack(number)
+            sends = [] if reply is None else [Send(origin, -1, reply)]
+        return sends + self._outgoing()
+
+    def tick(self, now: float, wall_ns: int) -> list[Send]:
+        """Move object syncs on; the driver calls it every 100 ms or so while :meth:`busy`."""
+        sends: list[Send] = []
+        for finished in list(self._sync.tick(now)):
+            sends += self._resume(finished, now, wall_ns)
+        return sends + self._outgoing()
+
+    def busy(self) -> bool:
+        """Whether object syncs are under way."""
+        return len(self._sync) > 0
+
+    def status(self) -> dict[str, Any]:
+        """Counters for people and programs; the driver adds its own."""
+        return {**self.counters, "syncs_running": len(self._sync), "syncs": self._sync.completed}
+
+    def _outgoing(self) -> list[Send]:
+        asked = [Send(None, server, payload) for server, payload in self._sync.outgoing]
+        self._sync.outgoing.clear()
+        return asked
+
+    # ---- queries
+
+    def _query(self, origin: Origin, query: Query) -> QueryReply:
+        self.counters["queries"] += len(query.items)
+        return QueryReply(tuple(self._answer_item(origin, item) for item in query.items))
+
+    def _answer_item(self, origin: Origin, item: QueryItem) -> QueryResult:
+        heads = tuple(self.store.history(obj).head.lt for obj in item.objects)
+        shown = tuple(self._shown(obj, h, item.want_auth) for obj, h in zip(item.objects, item.held, strict=True))
+        if not item.operation:
+            return QueryResult(Code.OK, heads, b"", shown)
+        operation = parse_operation_untrusted(item.operation)
+        method = self._registry.find(operation.method, operation.version)
+        if method is None or method.kind is not MethodClass.QUERY or operation.objects != item.objects:
+            return QueryResult(Code.BAD_ARGUMENT, heads, b"", shown)
+        rights = self._rights.get(origin.principal)
+        if rights is None or origin.is_server or credentials_refusal(rights, operation) is not None:
+            return QueryResult(Code.BAD_ARGUMENT, heads, b"", shown)
+        lts = heads
+        if item.at:
+            lts = (unpack_timestamp(item.at),)
+        try:
+            execution = self._run_query(method, operation, lts)
+        except VersionMissing:
+            return QueryResult(Code.NO_VERSION, lts, b"", shown)
+        answer = execution.answer if item.whole else rows_digest(((execution.answer, None),), False)
+        followed = self._follow(method, operation, execution, item)
+        return QueryResult(execution.code, lts, answer, shown, followed)
+
+    def _run_query(self, method: Method, operation: Operation, lts: Sequence[LogicalTimestamp]) -> Execution:
+        if len(lts) != len(operation.objects):
+            raise VersionMissing("a version is named for one object only")
+        views = {obj: self.store.open(obj, lt) for obj, lt in zip(operation.objects, lts, strict=True)}
+        return run_query(method, operation, views)
+
+    def _follow(self, method: Method, operation: Operation, execution: Execution, item: QueryItem) -> Followed | None:
+        if method.follow is None or execution.code is not Code.OK:
+            return None
+        target = method.follow(execution.answer)
+        if target is None:
+            return None
+        obj, kind, name = target
+        follower = self._registry.find(name, operation.version)
+        if follower is None:
+            return None
+        lt = self.store.history(obj).head.lt
+        onward = Operation((obj,), (kind,), name, operation.version, b"\xc0", operation.credentials)
+        result = run_query(follower, onward, {obj: self.store.open(obj, lt)})
+        return Followed(obj, self._shown(obj, b"", item.want_auth), lt, result.code, result.answer)
+
+    def _shown(self, obj: int, held: bytes, want_auth: bool) -> Shown:
+        history = self.store.history(obj)
+        if held and history.digest[:HELD_BYTES] == held:
+            return Shown(None, b"")
+        return Shown(history, self._authenticator.tags(obj, history).vector if want_auth else b"")
+
+    # ---- updates, barriers and copies (Figure 3, lines 1000-1030)
+
+    def _update(self, origin: Origin, message: Update, payload: bytes, now: float, wall_ns: int) -> UpdateReply | None:
+        request = message.request
+        refused = self._admit(origin, request, now, wall_ns)
+        if refused is not None:
+            return refused
+        try:
+            made = setup(self.quorums, request)
+        except RequestRefused as error:
+            return UpdateReply(Status.REFUSED, answer=str(error).encode())
+        candidate = made.candidate
+        repeated = self._repeated(candidate)
+        if repeated is not None:
+            return repeated
+        culled = self._invalid(request, message.column, wall_ns)
+        if culled:
+            self.counters["culled"] += 1
+            return UpdateReply(Status.CULLED, culled=culled)
+        if not self._is_current(candidate):
+            return self._fail(candidate)
+        conditioned = dict(zip(candidate.objects, made.conditioned, strict=True))
+        if request.operation is None:
+            return self._repair(request, candidate, conditioned, origin, payload, now)
+        return self._method(request, request.operation, candidate, conditioned, origin, payload, now)
+
+    def _admit(self, origin: Origin, request: Request, now: float, wall_ns: int) -> UpdateReply | None:
+        rights = None if origin.is_server else self._rights.get(origin.principal)
+        if rights is None:
+            return UpdateReply(Status.REFUSED, answer=b"only clients of the cluster file may update")
+        if request.operation is None:
+            return self._throttled(rights, origin.principal, request.views[0].obj, now)
+        text = refusal(rights, request.operation)
+        if text is not None:
+            return UpdateReply(Status.REFUSED, answer=text.encode())
+        if request.operation.home == 0 or request.operation.sequence == 0:
+            return UpdateReply(Status.REFUSED, answer=b"an update needs a home object and a sequence number")
+        if not in_time(request.operation, wall_ns, self.limits):
+            return UpdateReply(Status.TIME, answer=b"%d" % wall_ns)
+        return None
+
+    def _throttled(self, rights: Rights, client: int, obj: int, now: float) -> UpdateReply | None:
+        if rights.read_write or self._rate.allows(client, obj, now):
+            return None
+        return UpdateReply(Status.BUSY)
+
+    def _repeated(self, candidate: Candidate) -> UpdateReply | None:
+        """The stored answer of a candidate that was accepted before (Figure 3, line 1005)."""
+        answer = self._answers.get(candidate.lt)
+        if answer is None and all(candidate in self.store.history(obj) for obj in candidate.objects):
+            answer = b""
+            if candidate.kind is not Kind.BARRIER:
+                answer = self.store.answer(candidate.objects[0], candidate.lt) or b""
+        if answer is None:
+            return None
+        self.counters["repeated"] += 1
+        return UpdateReply(Status.ACCEPTED, answer=answer, histories=self._current(candidate.objects))
+
+    def _invalid(self, request: Request, column: bytes, wall_ns: int) -> tuple[tuple[int, int], ...]:
+        """The histories shown whose MAC does not hold here or whose time cannot be honest (lines 1001-1002)."""
+        newest = wall_ns // 1000 + self.limits.time_ahead_max
+        culled: list[tuple[int, int]] = []
+        at = 0
+        for histories in (*request.views, *request.evidence):
+            for history, mask in histories.groups:
+                sound = history.latest.lt.time <= newest
+                for server in servers_of(mask):
+                    mac = column[at : at + MAC_BYTES]
+                    at += MAC_BYTES
+                    known = server < self.quorums.n
+                    if not (sound and known and self._authenticator.valid(server, histories.obj, history, mac)):
+                        culled.append((histories.obj, server))
+        return tuple(culled)
+
+    def _is_current(self, candidate: Candidate) -> bool:
+        """Figure 3, line 1007, on every object."""
+        return all(self.store.history(obj).latest.lt <= candidate.current(obj) for obj in candidate.objects)
+
+    def _fail(self, candidate: Candidate) -> UpdateReply:
+        self.counters["fails"] += 1
+        return UpdateReply(Status.FAIL, histories=self._current(candidate.objects))
+
+    def _current(self, objects: Sequence[int]) -> tuple[Shown, ...]:
+        return tuple(self._shown(obj, b"", want_auth=True) for obj in objects)
+
+    def _method(
+        self,
+        request: Request,
+        operation: Operation,
+        candidate: Candidate,
+        conditioned: Mapping[int, Candidate],
+        origin: Origin,
+        payload: bytes,
+        now: float,
+    ) -> UpdateReply | None:
+        if any(
+            len(self.store.history(obj).records) >= self.limits.records_before_refusal_max for obj in candidate.objects
+        ):
+            return UpdateReply(Status.BUSY)
+        method = self._registry.find(operation.method, operation.version)
+        if method is None or method.kind is not MethodClass.UPDATE:
+            return UpdateReply(Status.REFUSED, answer=f"unknown update method {operation.method}".encode())
+        try:
+            views: dict[int, Overlay] = {
+                obj: self.store.open(obj, candidate.conditioned_on(obj)) for obj in candidate.objects
+            }
+        except VersionMissing:
+            return self._park_for_versions(request, candidate, origin, payload, now)
+        run = run_update(method, operation, request.client, candidate.lt.time, views, self.limits)
+        if not run.effective:
+            self.counters["answered"] += 1
+            return UpdateReply(Status.ANSWERED, run.code, run.answer, self._current(candidate.objects))
+        redo = {obj: view.changes() for obj, view in views.items()}
+        return self._accept(candidate, redo, run.answer, conditioned)
+
+    def _repair(
+        self,
+        request: Request,
+        candidate: Candidate,
+        conditioned: Mapping[int, Candidate],
+        origin: Origin,
+        payload: bytes,
+        now: float,
+    ) -> UpdateReply | None:
+        redo: dict[int, Difference] = {}
+        if candidate.kind is Kind.COPY:
+            if not all(self.store.has_version(obj, candidate.conditioned_on(obj)) for obj in candidate.objects):
+                return self._park_for_versions(request, candidate, origin, payload, now)
+            redo = {obj: {} for obj in candidate.objects}
+        return self._accept(candidate, redo, b"", conditioned)
+
+    def _accept(
+        self,
+        candidate: Candidate,
+        redo: Mapping[int, Difference],
+        answer: bytes,
+        conditioned: Mapping[int, Candidate] | None,
+    ) -> UpdateReply:
+        accept(self.store, candidate, redo, answer, conditioned)
+        self.counters["adopted" if conditioned is None else candidate.kind.name.lower()] += 1
+        self._answers[candidate.lt] = answer
+        if len(self._answers) > _ANSWERS_KEPT:
+            self._answers.popitem(last=False)
+        return UpdateReply(Status.ACCEPTED, answer=answer, histories=self._current(candidate.objects))
+
+    # ---- inline repair: vouched adoption
+
+    def _adopt(self, origin: Origin, message: Adopt, payload: bytes, now: float) -> UpdateReply | None:
+        record = message.record
+        rights = None if origin.is_server else self._rights.get(origin.principal)
+        if rights is None:
+            return UpdateReply(Status.REFUSED, answer=b"only clients of the cluster file may repair")
+        throttled = self._throttled(rights, origin.principal, record.objects[0], now)
+        if throttled is not None:
+            return throttled
+        repeated = self._repeated(record)
+        if repeated is not None:
+            return repeated
+        if not self._is_current(record):
+            return self._fail(record)
+        known = self._vouched.get(record.lt)
+        if known is None or known[0] != record:
+            return self._park(origin, payload, [self._sync.want_vouched(record, message.hosts, now)])
+        answer = known[1]
+        if record.kind is not Kind.BARRIER:
+            lacking = [obj for obj in record.objects if not self.store.has_version(obj, record.lt)]
+            if lacking:
+                jobs = [self._sync.want_version(obj, record.lt, message.hosts, answer, now) for obj in lacking]
+                return self._park(origin, payload, jobs)
+        self._vouched.pop(record.lt)
+        return self._accept(record, {}, answer, None)
+
+    def _vouch(self, question: Vouch) -> VouchReply:
+        record = self.store.history(question.obj).find(question.lt)
+        if record is None or not all(record in self.store.history(obj) for obj in record.objects):
+            return VouchReply(b"")
+        answer = b"" if record.kind is Kind.BARRIER else self.store.answer(question.obj, question.lt)
+        return VouchReply(record.wire, answer or b"")
+
+    # ---- parking
+
+    def _park_for_versions(
+        self, request: Request, candidate: Candidate, origin: Origin, payload: bytes, now: float
+    ) -> UpdateReply | None:
+        jobs: list[JobKey | None] = []
+        for view in request.views:
+            target = candidate.conditioned_on(view.obj)
+            if target != ZERO_TIMESTAMP and not self.store.has_version(view.obj, target):
+                hosts = 0
+                for history, mask in view.groups:
+                    hosts |= mask if history.find(target) is not None else 0
+                jobs.append(self._sync.want_version(view.obj, target, hosts, b"", now))
+        return self._park(origin, payload, jobs)
+
+    def _park(self, origin: Origin, payload: bytes, jobs: Sequence[JobKey | None]) -> UpdateReply | None:
+        keys = {key for key in jobs if key is not None}
+        if None in jobs or self._parked_count >= self.limits.waiting_requests_max:
+            return UpdateReply(Status.BUSY)
+        parked = _Parked(origin, payload, set(keys))
+        self._parked_count += 1
+        for key in keys:
+            self._parked.setdefault(key, []).append(parked)
+        return None
+
+    def _peer_reply(self, origin: Origin, payload: bytes, now: float, wall_ns: int) -> list[Send]:
+        if not origin.is_server:
+            raise MalformedMessage("a client sent a server's reply")
+        number, reply = parse_reply_untrusted(payload)
+        if not isinstance(reply, VouchReply | SyncReply):
+            raise MalformedMessage("a server sent a reply that servers are not asked for")
+        finished = self._sync.on_reply(origin.principal, number, reply, now)
+        return [] if finished is None else self._resume(finished, now, wall_ns)
+
+    def _resume(self, finished: Finished, now: float, wall_ns: int) -> list[Send]:
+        """Run the requests that waited for a job again, from the start."""
+        job = finished.job
+        if finished.success and job.record is not None:
+            self._vouched[job.target] = (job.record, job.answer)
+            if len(self._vouched) > self.limits.waiting_requests_max:
+                self._vouched.popitem(last=False)
+        sends: list[Send] = []
+        key = (job.obj, job.target, job.record is not None)
+        for parked in self._parked.pop(key, []):
+            parked.waits.discard(key)
+            parked.failed |= not finished.success
+            if parked.waits:
+                continue
+            self._parked_count -= 1
+            if parked.failed:
+                sends.append(Send(parked.origin, -1, self._sync_failed(parked.payload)))
+            else:
+                sends += self.step(parked.origin, parked.payload, now, wall_ns)
+        return sends
+
+    def _sync_failed(self, payload: bytes) -> bytes:
+        """Peers could not provide what a request needs: show the client where this replica stands."""
+        self.counters["syncs_failed"] += 1
+        number, message = parse_to_server_untrusted(payload, 0)
+        if isinstance(message, Adopt):
+            objects = message.record.objects
+        else:
+            assert isinstance(message, Update)
+            objects = tuple(view.obj for view in message.request.views)
+        return UpdateReply(Status.FAIL, histories=self._current(objects)).pack(number)

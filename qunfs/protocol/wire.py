@@ -1,0 +1,297 @@
+"""Reading messages: bytes from the network in, checked values out.
+
+Every function that touches such bytes ends in ``_untrusted`` and raises only MalformedMessage.
+"""
+
+import struct
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final
+
+import msgpack
+
+from qunfs.protocol.authenticator import MAC_BYTES
+from qunfs.protocol.classify import Request
+from qunfs.protocol.errors import MalformedMessage
+from qunfs.protocol.execution import Code
+from qunfs.protocol.history import (
+    LT_BYTES,
+    Kind,
+    LogicalTimestamp,
+    ObjectHistorySet,
+    ReplicaHistory,
+    parse_candidate_untrusted,
+    parse_history_untrusted,
+    unpack_timestamp,
+)
+from qunfs.protocol.limits import DEFAULT_LIMITS
+from qunfs.protocol.messages import (
+    HEADER,
+    HELD_BYTES,
+    LENGTH,
+    Adopt,
+    Followed,
+    Query,
+    QueryItem,
+    QueryReply,
+    QueryResult,
+    Reply,
+    Shown,
+    Status,
+    StatusQuery,
+    StatusReply,
+    Sync,
+    SyncReply,
+    ToServer,
+    Type,
+    Update,
+    UpdateReply,
+    Vouch,
+    VouchReply,
+)
+from qunfs.protocol.operation import SESSION_BYTES, Operation, parse_operation_untrusted
+
+_parse_history_untrusted = lru_cache(maxsize=65_536)(parse_history_untrusted)
+"""One decode per distinct history: the same bytes come from every server and come back in the next view."""
+
+
+def _fields_untrusted(value: object, *shape: type) -> Any:
+    """The value, if it is a sequence of just these types."""
+    if type(value) is not tuple or tuple(map(type, value)) != shape:
+        raise MalformedMessage("field of a wrong shape")
+    return value
+
+
+def _list_untrusted(value: object, bound: int) -> tuple[Any, ...]:
+    if type(value) is not tuple or len(value) > bound:
+        raise MalformedMessage("list missing or too long")
+    return value
+
+
+def _timestamp_untrusted(value: object) -> LogicalTimestamp:
+    if type(value) is not bytes or len(value) != LT_BYTES:
+        raise MalformedMessage("not a timestamp")
+    return unpack_timestamp(value)
+
+
+def _object_untrusted(value: object) -> int:
+    if type(value) is not int or not 0 < value < 1 << 64:
+        raise MalformedMessage("not an object id")
+    return value
+
+
+def _code_untrusted(value: object) -> Code:
+    if type(value) is not int or not 0 <= value < len(Code):
+        raise MalformedMessage("unknown code")
+    return Code(value)
+
+
+def _bytes_untrusted(value: object, bound: int) -> bytes:
+    if type(value) is not bytes or len(value) > bound:
+        raise MalformedMessage("bytes missing or too long")
+    return value
+
+
+def split_untrusted(payload: bytes) -> tuple[Type, int, bytes]:
+    """Type, request number and body of a payload."""
+    try:
+        kind, number = HEADER.unpack_from(payload)
+        return Type(kind), number, payload[HEADER.size :]
+    except (struct.error, ValueError) as error:
+        raise MalformedMessage("unknown message") from error
+
+
+def _unpack_untrusted(body: bytes) -> Any:
+    try:
+        return msgpack.unpackb(body, use_list=False, max_ext_len=0)
+    except Exception as error:  # msgpack raises half a dozen unrelated types on bad input
+        raise MalformedMessage("body is not msgpack") from error
+
+
+def parse_to_server_untrusted(payload: bytes, client: int) -> tuple[int, ToServer]:
+    """Request number and message that a client or server sent; ``client`` is who the connection belongs to."""
+    kind, number, body = split_untrusted(payload)
+    if kind is Type.UPDATE:
+        return number, _update_untrusted(body, client)
+    parse = _TO_SERVER.get(kind)
+    if parse is None:
+        raise MalformedMessage(f"{kind.name} is not a request")
+    return number, parse(_unpack_untrusted(body))
+
+
+def _update_untrusted(body: bytes, client: int) -> Update:
+    if len(body) < LENGTH.size:
+        raise MalformedMessage("truncated update")
+    end = LENGTH.size + LENGTH.unpack_from(body)[0]
+    if end > len(body):
+        raise MalformedMessage("truncated update")
+    fields = _fields_untrusted(_unpack_untrusted(body[LENGTH.size : end]), int, bytes, bytes, tuple, tuple)
+    kind, session, operation_wire, views, evidence = fields
+    if kind not in (Kind.METHOD, Kind.BARRIER, Kind.COPY) or len(session) != SESSION_BYTES:
+        raise MalformedMessage("unknown kind of update")
+    operation: Operation | None = None
+    if (kind == Kind.METHOD) != bool(operation_wire):
+        raise MalformedMessage("only a METHOD has an operation")
+    if operation_wire:
+        operation = parse_operation_untrusted(operation_wire)
+    parsed_views = _sets_untrusted(views, DEFAULT_LIMITS.objects_per_operation_max)
+    parsed_evidence = _sets_untrusted(evidence, DEFAULT_LIMITS.evidence_sets_max)
+    objects = tuple(v.obj for v in parsed_views)
+    if not objects or (operation is not None and (objects != operation.objects or session != operation.session)):
+        raise MalformedMessage("views do not fit the operation")
+    request = Request(Kind(kind), client, session, operation, parsed_views, parsed_evidence)
+    column = body[end:]
+    if len(column) != MAC_BYTES * sum(s.mask.bit_count() for s in (*parsed_views, *parsed_evidence)):
+        raise MalformedMessage("column of MACs of a wrong length")
+    return Update(request, column)
+
+
+def _sets_untrusted(value: object, bound: int) -> tuple[ObjectHistorySet, ...]:
+    sets: list[ObjectHistorySet] = []
+    for item in _list_untrusted(value, bound):
+        obj, groups = _fields_untrusted(item, int, tuple)
+        _object_untrusted(obj)
+        if sets and obj <= sets[-1].obj:
+            raise MalformedMessage("history sets not in ascending order")
+        sets.append(ObjectHistorySet(obj, _groups_untrusted(groups, obj)))
+    return tuple(sets)
+
+
+def _groups_untrusted(groups: object, obj: int) -> list[tuple[ReplicaHistory, int]]:
+    parsed: list[tuple[ReplicaHistory, int]] = []
+    seen, lowest = 0, 0
+    for group in _list_untrusted(groups, DEFAULT_LIMITS.servers_max):
+        wire, mask = _fields_untrusted(group, bytes, int)
+        low = mask & -mask
+        if not 0 < mask < 1 << DEFAULT_LIMITS.servers_max or mask & seen or low <= lowest:
+            raise MalformedMessage("server bitmaps not in canonical form")
+        seen, lowest = seen | mask, low
+        parsed.append((_parse_history_untrusted(wire, obj), mask))
+    if len({history.wire for history, _ in parsed}) != len(parsed):
+        raise MalformedMessage("the same history twice")
+    return parsed
+
+
+def _query_untrusted(body: object) -> Query:
+    items = []
+    for item in _list_untrusted(body, DEFAULT_LIMITS.queries_per_message_max):
+        objects, held, operation, at, want_auth, whole = _fields_untrusted(item, tuple, tuple, bytes, bytes, bool, bool)
+        ids = tuple(map(_object_untrusted, _list_untrusted(objects, DEFAULT_LIMITS.objects_per_operation_max)))
+        digests = tuple(_bytes_untrusted(h, HELD_BYTES) for h in held)
+        if not ids or len(digests) != len(ids) or (at and len(at) != LT_BYTES):
+            raise MalformedMessage("query of a wrong shape")
+        items.append(QueryItem(ids, digests, operation, at, want_auth, whole))
+    return Query(tuple(items))
+
+
+def _adopt_untrusted(body: object) -> Adopt:
+    wire, hosts = _fields_untrusted(body, bytes, int)
+    record, end = parse_candidate_untrusted(wire)
+    if end != len(wire) or record.kind is Kind.ZERO or not 0 <= hosts < 1 << DEFAULT_LIMITS.servers_max:
+        raise MalformedMessage("adoption of a wrong shape")
+    return Adopt(record, hosts)
+
+
+def _status_untrusted(body: object) -> StatusQuery:
+    _fields_untrusted(body)
+    return StatusQuery()
+
+
+def _vouch_untrusted(body: object) -> Vouch:
+    obj, lt = _fields_untrusted(body, int, bytes)
+    return Vouch(_object_untrusted(obj), _timestamp_untrusted(lt))
+
+
+def _sync_untrusted(body: object) -> Sync:
+    obj, base, target, after, whole = _fields_untrusted(body, int, bytes, bytes, bytes, bool)
+    return Sync(_object_untrusted(obj), _timestamp_untrusted(base), _timestamp_untrusted(target), after, whole)
+
+
+_TO_SERVER: Final[dict[Type, Callable[[object], ToServer]]] = {
+    Type.QUERY: _query_untrusted,
+    Type.ADOPT: _adopt_untrusted,
+    Type.STATUS: _status_untrusted,
+    Type.VOUCH: _vouch_untrusted,
+    Type.SYNC: _sync_untrusted,
+}
+
+
+def parse_reply_untrusted(payload: bytes, objects: tuple[tuple[int, ...], ...] = ()) -> tuple[int, Reply]:
+    """Request number and reply of a server.
+
+    ``objects`` are those of each item of the query, or those of the update as the only item: histories are checked
+    against them.
+    """
+    kind, number, body = split_untrusted(payload)
+    value = _unpack_untrusted(body)
+    if kind is Type.QUERY_REPLY:
+        results = _list_untrusted(value, len(objects))
+        if len(results) != len(objects):
+            raise MalformedMessage("reply does not answer every item")
+        return number, QueryReply(tuple(_result_untrusted(r, ids) for r, ids in zip(results, objects, strict=True)))
+    if kind is Type.UPDATE_REPLY:
+        return number, _update_reply_untrusted(value, objects[0] if objects else ())
+    if kind is Type.VOUCH_REPLY:
+        return number, VouchReply(*_fields_untrusted(value, bytes, bytes))
+    if kind is Type.SYNC_REPLY:
+        return number, _sync_reply_untrusted(value)
+    if kind is Type.STATUS_REPLY and type(value) is dict and all(type(k) is str for k in value):
+        return number, StatusReply(value)
+    raise MalformedMessage(f"{kind.name} is not a reply")
+
+
+def _shown_untrusted(value: object, obj: int) -> Shown:
+    if type(value) is not tuple or len(value) != 2 or type(value[1]) is not bytes:
+        raise MalformedMessage("history of a wrong shape")
+    wire, vector = value
+    if len(vector) % MAC_BYTES or len(vector) > MAC_BYTES * DEFAULT_LIMITS.servers_max:
+        raise MalformedMessage("vector of MACs of a wrong length")
+    if wire is None:
+        return Shown(None, vector)
+    return Shown(_parse_history_untrusted(_bytes_untrusted(wire, DEFAULT_LIMITS.frame_bytes_max), obj), vector)
+
+
+def _histories_untrusted(value: object, objects: tuple[int, ...]) -> tuple[Shown, ...]:
+    shown = _list_untrusted(value, len(objects))
+    if shown and len(shown) != len(objects):
+        raise MalformedMessage("histories of other objects")
+    return tuple(_shown_untrusted(s, obj) for s, obj in zip(shown, objects, strict=bool(shown)))
+
+
+def _result_untrusted(value: object, objects: tuple[int, ...]) -> QueryResult:
+    if type(value) is not tuple or len(value) != 5:
+        raise MalformedMessage("result of a wrong shape")
+    code, lts, answer, shown, follow = value
+    followed = None
+    if follow is not None:
+        obj, history, lt, follow_code, follow_answer = _fields_untrusted(follow, int, tuple, bytes, int, bytes)
+        child = _shown_untrusted(history, _object_untrusted(obj))
+        followed = Followed(obj, child, _timestamp_untrusted(lt), _code_untrusted(follow_code), follow_answer)
+    histories = _histories_untrusted(shown, objects)
+    timestamps = tuple(map(_timestamp_untrusted, _list_untrusted(lts, len(objects))))
+    if len(histories) != len(objects) or len(timestamps) != len(objects):
+        raise MalformedMessage("result does not cover its objects")
+    sound = _bytes_untrusted(answer, DEFAULT_LIMITS.answer_bytes_max)
+    return QueryResult(_code_untrusted(code), timestamps, sound, histories, followed)
+
+
+def _update_reply_untrusted(value: object, objects: tuple[int, ...]) -> UpdateReply:
+    status, code, answer, shown, culled = _fields_untrusted(value, int, int, bytes, tuple, tuple)
+    if not 0 <= status < len(Status):
+        raise MalformedMessage("unknown status")
+    pairs = tuple(_fields_untrusted(c, int, int) for c in _list_untrusted(culled, 4096))
+    histories = _histories_untrusted(shown, objects)
+    return UpdateReply(Status(status), _code_untrusted(code), answer, histories, pairs)
+
+
+def _sync_reply_untrusted(value: object) -> SyncReply:
+    known, digest, rows, more = _fields_untrusted(value, bool, bytes, tuple, bool)
+    for row in rows:
+        if (
+            type(row) is not tuple
+            or len(row) != 2
+            or type(row[0]) is not bytes
+            or type(row[1]) not in (bytes, type(None))
+        ):
+            raise MalformedMessage("row of a wrong shape")
+    return SyncReply(known, digest, rows, more)
