@@ -5,6 +5,8 @@ authority and no host name check: the certificate a peer shows must be in the :c
 TLS runs between two :class:`ssl.MemoryBIO` and never touches a socket, so a handshake cannot block the reactor.
 """
 
+import contextlib
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,3 +56,106 @@ class PeerDirectory:
         if peer is None:
             raise MalformedMessage("the peer's certificate is not in the cluster")
         return peer
+
+
+def make_contexts(identity: TlsIdentity, peers: PeerDirectory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """TLS 1.3 contexts (for dialling, for accepting) that show our certificate and demand a pinned one.
+
+    Raises LocalError when our files cannot be used.
+    """
+    dialling = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    dialling.check_hostname = False
+    accepting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    accepting.num_tickets = 0
+    for context in (dialling, accepting):
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.verify_mode = ssl.CERT_REQUIRED
+        try:
+            # A password, or OpenSSL would ask the terminal for one.
+            context.load_cert_chain(identity.certificate, identity.key, password="")
+            context.load_verify_locations(cadata=peers.certificates())
+        except (OSError, ValueError) as error:
+            raise LocalError(
+                f"{identity.certificate}, {identity.key}: unusable as TLS certificate and key ({error}); restore them"
+            ) from error
+    return dialling, accepting
+
+
+class TlsChannel:
+    """One end of a TLS connection between two buffers: ciphertext in, plaintext out, and the reverse."""
+
+    __slots__ = ("_incoming", "_outgoing", "_tls", "ended")
+
+    def __init__(self, context: ssl.SSLContext, *, accepting: bool) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=accepting)
+        self.ended = False
+        """Whether the peer has closed its direction properly."""
+
+    def handshake_untrusted(self, ciphertext: bytes) -> bool:
+        """One step of the handshake; whether it is complete.  What :meth:`outgoing` holds afterwards must be sent.
+
+        Raises MalformedMessage when the peer is refused, refuses us or does not speak TLS 1.3.
+        """
+        self._incoming.write(ciphertext)
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLError as error:
+            raise _malformed(error) from error
+        return True
+
+    def peer_certificate(self) -> bytes | None:
+        """The certificate (DER) that the peer proved to own; only after the handshake."""
+        return self._tls.getpeercert(binary_form=True)
+
+    def outgoing(self) -> bytes:
+        """Ciphertext to be sent, in order."""
+        return self._outgoing.read()
+
+    def seal(self, plaintext: bytes) -> bytes:
+        """The ciphertext to send for some plaintext, with whatever was waiting to go before it."""
+        self._tls.write(plaintext)
+        return self._outgoing.read()
+
+    def seal_end(self) -> bytes:
+        """The ciphertext that tells the peer that nothing follows."""
+        with contextlib.suppress(ssl.SSLError):  # it wants the peer's own end, for which nobody waits
+            self._tls.unwrap()
+        return self._outgoing.read()
+
+    def open_untrusted(self, ciphertext: bytes) -> bytes:
+        """The plaintext that this ciphertext completes; sets ``ended`` at the peer's proper end.
+
+        Raises MalformedMessage on ciphertext that the peer did not make for us.
+        """
+        self._incoming.write(ciphertext)
+        try:
+            plaintext = self._tls.read(_READ_BYTES)
+            if plaintext and not self._incoming.pending:
+                return plaintext
+        except ssl.SSLWantReadError:
+            return b""
+        except ssl.SSLError as error:
+            raise _malformed(error) from error
+        return self._open_rest_untrusted(plaintext)
+
+    def _open_rest_untrusted(self, plaintext: bytes) -> bytes:
+        """The first record's plaintext (nothing at the peer's end) with that of the others."""
+        records = [plaintext]
+        try:
+            while records[-1] and self._incoming.pending:
+                records.append(self._tls.read(_READ_BYTES))
+            self.ended = not records[-1]
+        except ssl.SSLWantReadError:
+            pass  # the last record is incomplete
+        except ssl.SSLError as error:
+            raise _malformed(error) from error
+        return b"".join(records)
+
+
+def _malformed(error: ssl.SSLError) -> MalformedMessage:
+    reason = (error.reason or "protocol error").lower().replace("_", " ")
+    return MalformedMessage(f"TLS: {reason}")

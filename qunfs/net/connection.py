@@ -1,0 +1,207 @@
+"""An established connection: frames in, frames out, one TLS write and one send per flush."""
+
+import contextlib
+import select
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from qunfs.net.frames import FrameDecoder, frame_header
+from qunfs.net.limits import NetworkLimits
+from qunfs.net.tls import Peer, TlsChannel
+from qunfs.protocol.errors import MalformedMessage
+
+RECEIVE = select.EPOLLIN
+RECEIVE_AND_SEND = select.EPOLLIN | select.EPOLLOUT
+
+
+class Owner(Protocol):
+    """What a connection needs of its reactor."""
+
+    network: NetworkLimits
+    frame_bytes_max: int
+    batch: "list[tuple[Connection, bytes]]"
+    """Frames of this wake-up."""
+    unflushed: "list[Connection]"
+    """Connections with output that nobody has tried to send yet."""
+
+    def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
+        """Start to call back on these epoll events."""
+
+    def rewatch(self, fd: int, events: int) -> None:
+        """Change the events."""
+
+    def unwatch(self, fd: int) -> None:
+        """Stop."""
+
+    def ended(self, connection: "Connection", reason: str) -> None:
+        """A connection is over; called once."""
+
+
+class Connection:
+    """A connection to an authenticated peer.
+
+    ``bytes_in`` and ``bytes_out`` count what went over the socket, TLS included.  The peer can go at any time, so
+    sending to a closed connection does nothing; the handler hears of the end once, whoever caused it.
+    """
+
+    __slots__ = (
+        "_channel",
+        "_decoder",
+        "_fd",
+        "_owner",
+        "_queue",
+        "_queued_bytes",
+        "_socket",
+        "_unsent",
+        "bytes_in",
+        "bytes_out",
+        "closed",
+        "peer",
+    )
+
+    def __init__(
+        self, owner: Owner, sock: socket.socket, channel: TlsChannel, decoder: FrameDecoder, peer: Peer
+    ) -> None:
+        self.peer = peer
+        self.closed = False
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self._owner = owner
+        self._socket = sock
+        self._fd = sock.fileno()
+        self._channel = channel
+        self._decoder = decoder
+        self._queue: list[bytes] = []
+        self._queued_bytes = 0
+        self._unsent: memoryview | None = None
+        owner.watch(self._fd, RECEIVE, self._on_ready)
+
+    def send(self, *parts: bytes) -> None:
+        """Queue one frame made of the parts; it leaves with the next flush.
+
+        Raises LocalError when it is too large for a frame.
+        """
+        if self.closed:
+            return
+        length = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
+        header = frame_header(length, self._owner.frame_bytes_max)
+        queue = self._queue
+        if not queue:
+            self._owner.unflushed.append(self)
+        queue.append(header)
+        queue += parts
+        self._queued_bytes += length + len(header)
+        if self._queued_bytes > self._owner.network.output_batch_bytes:
+            self.flush()
+            self._check_backlog()
+
+    def flush(self) -> None:
+        """Encrypt what is queued and give the socket what it takes."""
+        if self.closed or (self._unsent is not None and not self._send_rest(self._unsent)) or not self._queue:
+            return
+        plaintext = b"".join(self._queue)
+        self._queue.clear()
+        self._queued_bytes = 0
+        try:
+            ciphertext = self._channel.seal(plaintext)
+            sent = self._socket.send(ciphertext)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._end(_lost(error))
+            return
+        self.bytes_out += sent
+        if sent < len(ciphertext):
+            self._unsent = memoryview(ciphertext)[sent:]
+            self._owner.rewatch(self._fd, RECEIVE_AND_SEND)
+
+    def close(self, reason: str) -> None:
+        """Send what the socket takes without waiting, then end the connection."""
+        self.flush()
+        if self.closed:
+            return
+        if self._unsent is None:
+            with contextlib.suppress(OSError):  # it is over anyway
+                self.bytes_out += self._socket.send(self._channel.seal_end())
+        self._end(reason)
+
+    def resume(self, payloads: list[bytes]) -> None:
+        """Deliver what came right behind the handshake: these payloads and what TLS still holds."""
+        self._owner.batch += [(self, payload) for payload in payloads]
+        try:
+            self._take_untrusted(b"")
+        except MalformedMessage as error:
+            self._end(str(error))
+
+    def _take_untrusted(self, ciphertext: bytes) -> None:
+        """Put the frames that this ciphertext completes into the wake-up's batch."""
+        batch = self._owner.batch
+        for payload in self._decoder.feed_untrusted(self._channel.open_untrusted(ciphertext)):
+            batch.append((self, payload))
+
+    def _on_ready(self, events: int) -> None:
+        if events & select.EPOLLOUT:
+            self.flush()
+        if events & ~select.EPOLLOUT and not self.closed:
+            self._receive()
+
+    def _receive(self) -> None:
+        network = self._owner.network
+        received = 0
+        try:
+            while received < network.receive_bytes_per_wakeup_max:
+                ciphertext = self._socket.recv(network.receive_bytes)
+                received += len(ciphertext)
+                if not ciphertext:
+                    self._end("lost inside a frame" if self._decoder.inside_frame() else "lost without a TLS end")
+                    break
+                self._take_untrusted(ciphertext)
+                if self._channel.ended:
+                    self._end("closed by the peer")
+                    break
+                if len(ciphertext) < network.receive_bytes:
+                    break
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._end(_lost(error))
+        except MalformedMessage as error:
+            self._end(str(error))
+        self.bytes_in += received
+
+    def _send_rest(self, unsent: memoryview) -> bool:
+        """Whether the socket took all of the ciphertext left from before."""
+        try:
+            sent = self._socket.send(unsent)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._end(_lost(error))
+            return False
+        self.bytes_out += sent
+        if sent < len(unsent):
+            self._unsent = unsent[sent:]
+            return False
+        self._unsent = None
+        self._owner.rewatch(self._fd, RECEIVE)
+        return True
+
+    def _check_backlog(self) -> None:
+        backlog = self._queued_bytes + (0 if self._unsent is None else len(self._unsent))
+        if backlog > self._owner.network.output_bytes_max:
+            self._end(f"too slow: {backlog} bytes of output wait for it")
+
+    def _end(self, reason: str) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self._owner.unwatch(self._fd)
+        self._socket.close()
+        self._queue.clear()
+        self._unsent = None
+        self._owner.ended(self, reason)
+
+
+def _lost(error: OSError) -> str:
+    return f"lost: {error.strerror or error}"
