@@ -6,7 +6,7 @@ any other along the tree.  The root's changes mean nothing: its parent is not he
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from struct import Struct
 from typing import Final
 
@@ -19,6 +19,7 @@ Changes = dict[bytes, tuple[bytes | None, bytes | None]]
 
 _LENGTH: Final = Struct(">I")
 _ANSWER: Final = LT_BYTES + _LENGTH.size
+_pack: Final = msgpack.Packer().pack
 
 
 def compose(first: Changes, second: Changes) -> Changes:
@@ -38,10 +39,12 @@ def inverse(changes: Changes) -> Changes:
     return {key: (after, before) for key, (before, after) in changes.items()}
 
 
-def pack_record(parent: LogicalTimestamp, answer: bytes, changes: Changes) -> bytes:
-    """A version's stored form."""
-    flat = [part for key, (before, after) in changes.items() for part in (key, before, after)]
-    return b"".join((parent.pack(), _LENGTH.pack(len(answer)), answer, msgpack.packb(flat)))
+def pack_record(parent: bytes, answer: bytes, changes: Changes) -> bytes:
+    """A version's stored form; the parent as packed timestamp."""
+    flat: list[bytes | None] = []
+    for key, (before, after) in changes.items():
+        flat += (key, before, after)
+    return b"".join((parent, _LENGTH.pack(len(answer)), answer, _pack(flat)))
 
 
 def record_parent(record: bytes) -> LogicalTimestamp:
@@ -60,55 +63,84 @@ def record_changes(record: bytes) -> Changes:
     return {key: (before, after) for key, before, after in zip(flat, flat, flat, strict=True)}
 
 
-class VersionTree:
-    """Who descends from whom; ``held`` has the timestamps in ascending order."""
+class Version:
+    """One version's place in the tree."""
 
-    __slots__ = ("held", "parents", "root")
+    __slots__ = ("children", "heavy", "lt", "parent", "wire")
+
+    def __init__(self, lt: LogicalTimestamp, parent: "Version | None" = None) -> None:
+        self.lt: Final = lt
+        self.wire: Final = lt.pack()
+        self.parent = parent
+        """None at the root."""
+        self.children: tuple[Version, ...] = ()
+        self.heavy = False
+        """Whether its record is so long that it is worth cutting down when its changes mean nothing any more."""
+
+    def ancestry(self) -> "Iterator[Version]":
+        """This version, its parent and so on to the root."""
+        version: Version | None = self
+        while version is not None:
+            yield version
+            version = version.parent
+
+
+class VersionTree:
+    """The versions of one object; ``held`` has their timestamps in ascending order."""
+
+    __slots__ = ("held", "root", "versions")
 
     def __init__(self, root: LogicalTimestamp) -> None:
-        self.root = root
-        self.parents: dict[LogicalTimestamp, LogicalTimestamp] = {root: root}
+        self.root = Version(root)
+        self.versions: dict[LogicalTimestamp, Version] = {root: self.root}
         self.held: list[LogicalTimestamp] = [root]
 
-    def __contains__(self, lt: LogicalTimestamp) -> bool:
-        return lt in self.parents
+    def load(self, parents: Iterable[tuple[LogicalTimestamp, LogicalTimestamp]]) -> None:
+        """Fill in (version, parent) pairs in any order.  Raises KeyError when a parent is missing."""
+        pairs = list(parents)
+        for lt, _ in pairs:
+            self.versions[lt] = Version(lt)
+        for lt, parent in pairs:
+            self.move(self.versions[lt], self.versions[parent])
+        self.held = sorted(self.versions)
 
-    def __len__(self) -> int:
-        return len(self.held)
-
-    def add(self, lt: LogicalTimestamp, parent: LogicalTimestamp) -> None:
+    def add(self, lt: LogicalTimestamp, parent: Version) -> Version:
         """A new leaf."""
-        self.parents[lt] = parent
-        insort(self.held, lt)
+        version = self.versions[lt] = Version(lt, parent)
+        parent.children += (version,)
+        if lt > self.held[-1]:
+            self.held.append(lt)
+        else:
+            insort(self.held, lt)
+        return version
 
-    def remove(self, lt: LogicalTimestamp) -> None:
+    def move(self, version: Version, parent: Version | None) -> None:
+        """Hang a version and what descends from it elsewhere; None makes it the root."""
+        self._detach(version)
+        version.parent = parent
+        if parent is None:
+            self.root = version
+        else:
+            parent.children += (version,)
+
+    def remove(self, version: Version) -> None:
         """Forget a version that has no children any more."""
-        del self.parents[lt]
-        del self.held[bisect_left(self.held, lt)]
+        self._detach(version)
+        del self.versions[version.lt]
+        del self.held[bisect_left(self.held, version.lt)]
 
-    def children(self, lt: LogicalTimestamp) -> list[LogicalTimestamp]:
-        """The versions made from this one."""
-        return [child for child, parent in self.parents.items() if parent == lt != child]
+    def _detach(self, version: Version) -> None:
+        if version.parent is not None:
+            version.parent.children = tuple([child for child in version.parent.children if child is not version])
 
-    def ancestry(self, lt: LogicalTimestamp) -> Iterator[LogicalTimestamp]:
-        """A version, its parent and so on to the root."""
-        while True:
-            yield lt
-            if lt == self.root:
-                return
-            lt = self.parents[lt]
 
-    def path(
-        self, start: LogicalTimestamp, end: LogicalTimestamp
-    ) -> tuple[list[LogicalTimestamp], list[LogicalTimestamp]]:
-        """The versions to undo, then those to redo, on the way from one version to another."""
-        if self.parents[end] == start:
-            return [], [end] if end != start else []
-        up = list(self.ancestry(start))
-        above = set(up)
-        down: list[LogicalTimestamp] = []
-        for lt in self.ancestry(end):
-            if lt in above:
-                return up[: up.index(lt)], down[::-1]
-            down.append(lt)
-        raise AssertionError("two versions of a tree have no common ancestor")
+def path(start: Version, end: Version) -> tuple[list[Version], list[Version]]:
+    """The versions to undo, then those to redo, on the way from one version of a tree to another."""
+    up = list(start.ancestry())
+    above = set(up)
+    down: list[Version] = []
+    for version in end.ancestry():
+        if version in above:
+            return up[: up.index(version)], down[::-1]
+        down.append(version)
+    raise AssertionError("two versions of a tree have no common ancestor")

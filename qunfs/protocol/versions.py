@@ -4,7 +4,7 @@ The rows of an object's *head*, the version that the next operation most likely 
 other versions form a tree with it (:mod:`version_tree`), of which each is stored as its changes against its parent:
 
     "m"                    format and genesis that the rows were made for
-    "o" id                 head, root of the tree, replica history; absent while nothing was accepted
+    "o" id                 root of the tree, replica history; absent while nothing was accepted
     "r" id key             value in the head
     "v" id timestamp       parent, answer, changes
 
@@ -15,11 +15,10 @@ whose record is in a history").  The initial version is the object's genesis row
 Trees and histories of the objects in use are held in memory as well; rows are not.
 """
 
+import struct
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
-from itertools import islice
-from struct import Struct
 from typing import Final
 
 import msgpack
@@ -39,10 +38,12 @@ from qunfs.protocol.limits import DEFAULT_LIMITS, Limits
 from qunfs.protocol.store import KEY_BYTES_MAX, Difference, MemoryRows, Overlay, Rows, compare
 from qunfs.protocol.version_tree import (
     Changes,
+    Version,
     VersionTree,
     compose,
     inverse,
     pack_record,
+    path,
     record_answer,
     record_changes,
     record_parent,
@@ -58,23 +59,37 @@ _FORMAT: Final = b"qunfs 1 "
 _HEAVY_BYTES: Final = 16 * 1024
 """Records longer than this are cut down when their changes stop meaning anything."""
 _META: Final = b"m"
-_OBJECT: Final = Struct(">cQ")
-_KEY_CUT: Final = _OBJECT.size
+_NOTHING: Final[Difference] = {}
+_OBJECT: Final = struct.Struct(">cQ")
+_ID_END: Final = _OBJECT.size
 
 
 class _Known:
     """What is held in memory of an object."""
 
-    __slots__ = ("added", "head", "heavy", "history", "recorded", "tree")
+    __slots__ = ("added", "head", "header_key", "history", "recorded", "rows_prefix", "tree", "versions_prefix")
 
-    def __init__(self, history: ReplicaHistory, head: LogicalTimestamp, root: LogicalTimestamp) -> None:
-        self.history = history
-        self.recorded = _recorded(history)
-        self.head = head
-        self.tree = VersionTree(root)
-        self.heavy: set[LogicalTimestamp] = set()
-        self.added: tuple[LogicalTimestamp, Changes] | None = None
-        """The version added last, most likely the next head."""
+    def __init__(self, obj: int, history: ReplicaHistory, tree: VersionTree) -> None:
+        self.header_key = _OBJECT.pack(b"o", obj)
+        self.rows_prefix = _OBJECT.pack(b"r", obj)
+        self.versions_prefix = _OBJECT.pack(b"v", obj)
+        self.tree = tree
+        self.added: tuple[Version, Changes] | None = None
+        """The version added last, most likely the next head, with its changes against its parent."""
+        self.take(history)
+
+    def take(self, history: ReplicaHistory) -> None:
+        """Set the history, the head and the number of versions that the history needs.  Raises VersionMissing."""
+        head, recorded = None, 0
+        for record in history.records:
+            if record.kind is not Kind.BARRIER:
+                head = self.tree.versions.get(record.lt)
+                recorded += 1
+                if head is None:
+                    raise VersionMissing(f"the version of {record} is in the history but not held")
+        if head is None:
+            raise LocalError("a history without an object version")
+        self.history, self.head, self.recorded = history, head, recorded
 
 
 class VersionStore:
@@ -113,22 +128,22 @@ class VersionStore:
         return self._get(obj).history
 
     def has_version(self, obj: int, lt: LogicalTimestamp) -> bool:
-        return lt in self._get(obj).tree.parents or lt == ZERO_TIMESTAMP
+        return lt in self._get(obj).tree.versions or lt == ZERO_TIMESTAMP
 
     def kept(self, obj: int) -> list[LogicalTimestamp]:
         known = self._get(obj)
-        others = [lt for lt in reversed(known.tree.held) if lt != known.head]
-        if ZERO_TIMESTAMP not in known.tree:
+        others = [lt for lt in reversed(known.tree.held) if lt != known.head.lt]
+        if ZERO_TIMESTAMP not in known.tree.versions:
             others.append(ZERO_TIMESTAMP)
-        return [known.head, *others]
+        return [known.head.lt, *others]
 
     def open(self, obj: int, lt: LogicalTimestamp) -> Overlay:
-        return self._open(obj, self._get(obj), lt)
+        return self._open(self._get(obj), lt)
 
     def answer(self, obj: int, lt: LogicalTimestamp) -> bytes | None:
-        if lt == ZERO_TIMESTAMP or lt not in self._get(obj).tree:
-            return None
-        return record_answer(self._record(obj, lt))
+        known = self._get(obj)
+        version = known.tree.versions.get(lt)
+        return None if version is None or lt == ZERO_TIMESTAMP else record_answer(self._record(known, version))
 
     def add_version(
         self, obj: int, lt: LogicalTimestamp, parent: LogicalTimestamp, redo: Difference, answer: bytes
@@ -136,48 +151,47 @@ class VersionStore:
         if lt == ZERO_TIMESTAMP:
             raise LocalError("the initial version cannot be added")
         known = self._get(obj)
-        if lt in known.tree:
+        tree = known.tree
+        if lt in tree.versions:
             return
-        if not all(0 < len(key) <= KEY_BYTES_MAX for key in redo):
-            raise LocalError(f"a difference with a key that is not 1 to {KEY_BYTES_MAX} bytes long")
-        old = self._open(obj, known, parent)
-        if parent in known.tree:
-            changes = {key: (old.get(key), value) for key, value in redo.items()}
-            changes = {key: change for key, change in changes.items() if change[0] != change[1]}
-        else:
-            for key, value in redo.items():
+        old = self._open(known, parent)
+        changes: Changes = {}
+        for key, value in redo.items():
+            if not 0 < len(key) <= KEY_BYTES_MAX:
+                raise LocalError(f"a difference with a key of {len(key)} bytes: state keys have 1 to {KEY_BYTES_MAX}")
+            before = old.get(key)
+            if before != value:
+                changes[key] = (before, value)
+        origin = tree.versions.get(parent)
+        if origin is None:  # made from the initial version, which has left the tree
+            origin = known.head
+            for key, (_, value) in changes.items():
                 _set(old, key, value)
-            parent = known.head
-            head = self._open(obj, known, parent)
-            changes = {key: (before, after) for key, before, after in compare(head.scan(), old.scan())}
-        self._put_record(obj, known, lt, parent, answer, changes)
-        known.tree.add(lt, parent)
+            head = self._open(known, origin.lt)
+            changes = {key: (before, value) for key, before, value in compare(head.scan(), old.scan())}
+        version = tree.add(lt, origin)
         self._cached += 1
-        known.added = (lt, changes)
-        root = known.tree.root
-        self._collect(obj, known, lt)
-        if known.tree.root != root:
-            self._put_header(obj, known)
+        self._put_record(known, version, answer, changes)
+        known.added = (version, changes)
+        root = tree.root
+        self._collect(known, version)
+        if tree.root is not root:
+            self._put_header(known)
 
     def set_history(self, obj: int, history: ReplicaHistory) -> None:
         known = self._get(obj)
-        tree = known.tree
-        recorded = _recorded(history)
-        if not recorded <= tree.parents.keys():
-            raise VersionMissing(f"object {obj:x}: the new history has a record whose version is not held")
-        head = history.head.lt
-        if head != known.head:
-            prefix = _OBJECT.pack(b"r", obj)
-            for key, (_, value) in self._changes(obj, known, known.head, head).items():
+        old = known.head
+        known.take(history)
+        if known.head is not old:
+            prefix = known.rows_prefix
+            for key, (_, value) in self._changes(known, old, known.head).items():
                 _set(self._rows, prefix + key, value)
-            known.head = head
-        known.history = history
-        known.recorded = recorded
+        root = known.tree.root
+        if root.lt == ZERO_TIMESTAMP and history.base.kind is not Kind.ZERO:
+            self._drop(known, root)  # it can be opened without
+        self._collect(known)
         known.added = None
-        if tree.root == ZERO_TIMESTAMP and ZERO_TIMESTAMP not in recorded:
-            self._drop(obj, known, ZERO_TIMESTAMP)  # it can be opened without
-        self._collect(obj, known)
-        self._put_header(obj, known)
+        self._put_header(known)
 
     def difference(
         self, obj: int, base: LogicalTimestamp, target: LogicalTimestamp, after: bytes, limit_bytes: int
@@ -186,10 +200,10 @@ class VersionStore:
         entries: Iterator[tuple[bytes, bytes | None]]
         if ZERO_TIMESTAMP in (base, target):
             start = after[:KEY_BYTES_MAX] + b"\x00" if after else b""
-            old, new = self._open(obj, known, base), self._open(obj, known, target)
+            old, new = self._open(known, base), self._open(known, target)
             entries = ((key, value) for key, _, value in compare(old.scan(start), new.scan(start)))
         else:
-            changes = self._changes(obj, known, base, target)
+            changes = self._changes(known, self._find(known, base), self._find(known, target))
             entries = ((key, changes[key][1]) for key in sorted(changes) if key > after)
         part: list[tuple[bytes, bytes | None]] = []
         size = 0
@@ -212,133 +226,110 @@ class VersionStore:
 
     def _load(self, obj: int) -> _Known:
         header = self._rows.get(_OBJECT.pack(b"o", obj))
-        if header is None:
-            known = _Known(ZERO_HISTORY, ZERO_TIMESTAMP, ZERO_TIMESTAMP)
-        else:
-            try:
-                history = parse_history_untrusted(header[2 * LT_BYTES :], obj)
-            except MalformedMessage as error:
-                raise _damaged(obj) from error
-            known = _Known(history, unpack_timestamp(header), unpack_timestamp(header, LT_BYTES))
-        tree = known.tree
         prefix = _OBJECT.pack(b"v", obj)
-        for key, record in self._rows.scan(prefix, prefix + b"\xff" * (LT_BYTES + 1)):
-            lt = unpack_timestamp(key, _KEY_CUT)
-            if lt != tree.root:
-                tree.add(lt, record_parent(record))
-            if len(record) > _HEAVY_BYTES:
-                known.heavy.add(lt)
-        if known.head not in tree or not all(parent in tree for parent in tree.parents.values()):
-            raise _damaged(obj)
+        parents: list[tuple[LogicalTimestamp, LogicalTimestamp]] = []
+        heavy: list[LogicalTimestamp] = []
+        try:
+            history = ZERO_HISTORY if header is None else parse_history_untrusted(header[LT_BYTES:], obj)
+            tree = VersionTree(ZERO_TIMESTAMP if header is None else unpack_timestamp(header))
+            for key, record in self._rows.scan(prefix, prefix + b"\xff" * (LT_BYTES + 1)):
+                lt = unpack_timestamp(key, _ID_END)
+                if lt != tree.root.lt:
+                    parents.append((lt, record_parent(record)))
+                if len(record) > _HEAVY_BYTES:
+                    heavy.append(lt)
+            tree.load(parents)
+            known = _Known(obj, history, tree)
+        except (MalformedMessage, VersionMissing, KeyError, struct.error) as error:
+            raise _damaged(prefix) from error
+        for lt in heavy:
+            tree.versions[lt].heavy = True
         self._known[obj] = known
-        self._cached += len(tree)
+        self._cached += len(tree.held)
         while self._cached > self._cached_max and len(self._known) > 1:
-            self._cached -= len(self._known.popitem(last=False)[1].tree)
+            self._cached -= len(self._known.popitem(last=False)[1].tree.held)
         return known
 
-    def _open(self, obj: int, known: _Known, lt: LogicalTimestamp) -> Overlay:
-        prefix = _OBJECT.pack(b"r", obj)
+    def _open(self, known: _Known, lt: LogicalTimestamp) -> Overlay:
         if lt == ZERO_TIMESTAMP:
-            return Overlay(self._genesis, prefix, {})
-        if lt == known.head:
-            return Overlay(self._rows, prefix, {})
-        changes = self._changes(obj, known, known.head, lt)
-        return Overlay(self._rows, prefix, {key: value for key, (_, value) in changes.items()})
+            return Overlay(self._genesis, known.rows_prefix, _NOTHING)
+        version = self._find(known, lt)
+        if version is known.head:
+            return Overlay(self._rows, known.rows_prefix, _NOTHING)
+        changes = self._changes(known, known.head, version)
+        return Overlay(self._rows, known.rows_prefix, {key: value for key, (_, value) in changes.items()})
 
-    def _changes(self, obj: int, known: _Known, start: LogicalTimestamp, end: LogicalTimestamp) -> Changes:
-        """The net changes from one version to another.  Raises VersionMissing."""
-        tree = known.tree
-        for lt in (start, end):
-            if lt not in tree:
-                raise VersionMissing(f"object {obj:x} has no version {lt}")
-        if start == end:
-            return {}
-        if known.added is not None and known.added[0] == end and tree.parents[end] == start:
+    def _find(self, known: _Known, lt: LogicalTimestamp) -> Version:
+        version = known.tree.versions.get(lt)
+        if version is None:
+            raise VersionMissing(f"object {known.rows_prefix[1:].hex()} has no version {lt}")
+        return version
+
+    def _changes(self, known: _Known, start: Version, end: Version) -> Changes:
+        """The net changes from one version to another."""
+        if known.added is not None and known.added[0] is end and end.parent is start:
             return known.added[1]
-        undo, redo = tree.path(start, end)
+        undo, redo = path(start, end)
         changes: Changes = {}
-        for lt in undo:
-            changes = compose(changes, inverse(record_changes(self._record(obj, lt))))
-        for lt in redo:
-            changes = compose(changes, record_changes(self._record(obj, lt)))
+        for version in undo:
+            changes = compose(changes, inverse(record_changes(self._record(known, version))))
+        for version in redo:
+            changes = compose(changes, record_changes(self._record(known, version)))
         return changes
 
-    def _collect(self, obj: int, known: _Known, spared: LogicalTimestamp | None = None) -> None:
+    def _collect(self, known: _Known, spared: Version | None = None) -> None:
         """Drop the oldest versions outside the history, except the spared one, until there are few enough."""
-        tree, recorded = known.tree, known.recorded
-        excess = len(tree.held) - len(recorded) - (spared is not None) - self._kept_max
-        if excess > 0:
-            surplus = (lt for lt in tree.held if lt not in recorded and lt != spared)
-            for lt in list(islice(surplus, excess)):
-                self._drop(obj, known, lt)
+        held = known.tree.held
+        excess = len(held) - known.recorded - (spared is not None) - self._kept_max
+        if excess <= 0:
+            return
+        if excess == 1 and held[0] < known.history.base.lt and (spared is None or held[0] != spared.lt):
+            self._drop(known, known.tree.versions[held[0]])
+            return
+        needed = {record.lt for record in known.history.records}
+        if spared is not None:
+            needed.add(spared.lt)
+        for lt in [lt for lt in held if lt not in needed][:excess]:
+            self._drop(known, known.tree.versions[lt])
 
-    def _drop(self, obj: int, known: _Known, lt: LogicalTimestamp) -> None:
+    def _drop(self, known: _Known, version: Version) -> None:
         """Take a version other than the head out of the tree; its children move to its parent or to each other."""
-        tree = known.tree
-        children = tree.children(lt)
-        known.added = None  # it may get another parent
-        if lt == tree.root:
-            parent = self._new_root(obj, known, children)
-            children.remove(parent)
-            way = inverse(record_changes(self._record(obj, parent))) if children else {}
-            self._put_root(obj, known, parent)
-        else:
-            parent = tree.parents[lt]
-            way = record_changes(self._record(obj, lt)) if children else {}
+        children, parent = version.children, version.parent
+        if known.added is not None and known.added[0] in children:
+            known.added = None  # it gets another parent
+        way: Changes = {}
+        if parent is None:
+            parent = next(heir for heir in known.head.ancestry() if heir.parent is version)
+            children = tuple(child for child in children if child is not parent)
+            if children:
+                way = inverse(record_changes(self._record(known, parent)))
+            known.tree.move(parent, None)
+            if parent.heavy:
+                self._put_record(known, parent, record_answer(self._record(known, parent)), {})
+        elif children:
+            way = record_changes(self._record(known, version))
         for child in children:
-            record = self._record(obj, child)
-            changes = compose(way, record_changes(record))
-            self._put_record(obj, known, child, parent, record_answer(record), changes)
-            tree.parents[child] = parent
-        tree.remove(lt)
+            record = self._record(known, child)
+            known.tree.move(child, parent)
+            self._put_record(known, child, record_answer(record), compose(way, record_changes(record)))
+        known.tree.remove(version)
         self._cached -= 1
-        known.heavy.discard(lt)
-        if lt != ZERO_TIMESTAMP:
-            self._rows.delete(_OBJECT.pack(b"v", obj) + lt.pack())
+        if version.lt != ZERO_TIMESTAMP:
+            self._rows.delete(known.versions_prefix + version.wire)
 
-    def _new_root(self, obj: int, known: _Known, children: list[LogicalTimestamp]) -> LogicalTimestamp:
-        if len(children) == 1:
-            return children[0]
-        for lt in known.tree.ancestry(known.head):
-            if lt in children:
-                return lt
-        raise _damaged(obj)
-
-    def _put_root(self, obj: int, known: _Known, lt: LogicalTimestamp) -> None:
-        """Make a version the root; its changes are left as they are unless that wastes much."""
-        known.tree.root = known.tree.parents[lt] = lt
-        if lt in known.heavy:
-            self._put_record(obj, known, lt, lt, record_answer(self._record(obj, lt)), {})
-
-    def _record(self, obj: int, lt: LogicalTimestamp) -> bytes:
-        record = self._rows.get(_OBJECT.pack(b"v", obj) + lt.pack())
+    def _record(self, known: _Known, version: Version) -> bytes:
+        record = self._rows.get(known.versions_prefix + version.wire)
         if record is None:
-            raise _damaged(obj)
+            raise _damaged(known.rows_prefix)
         return record
 
-    def _put_record(
-        self,
-        obj: int,
-        known: _Known,
-        lt: LogicalTimestamp,
-        parent: LogicalTimestamp,
-        answer: bytes,
-        changes: Changes,
-    ) -> None:
-        record = pack_record(parent, answer, changes)
-        self._rows.put(_OBJECT.pack(b"v", obj) + lt.pack(), record)
-        if len(record) - len(answer) > _HEAVY_BYTES:
-            known.heavy.add(lt)
-        else:
-            known.heavy.discard(lt)
+    def _put_record(self, known: _Known, version: Version, answer: bytes, changes: Changes) -> None:
+        record = pack_record((version.parent or version).wire, answer, changes)
+        self._rows.put(known.versions_prefix + version.wire, record)
+        version.heavy = len(record) - len(answer) > _HEAVY_BYTES
 
-    def _put_header(self, obj: int, known: _Known) -> None:
-        value = known.head.pack() + known.tree.root.pack() + known.history.wire
-        self._rows.put(_OBJECT.pack(b"o", obj), value)
-
-
-def _recorded(history: ReplicaHistory) -> set[LogicalTimestamp]:
-    return {record.lt for record in history.records if record.kind is not Kind.BARRIER}
+    def _put_header(self, known: _Known) -> None:
+        self._rows.put(known.header_key, known.tree.root.wire + known.history.wire)
 
 
 def _set(target: Rows | Overlay, key: bytes, value: bytes | None) -> None:
@@ -348,5 +339,5 @@ def _set(target: Rows | Overlay, key: bytes, value: bytes | None) -> None:
         target.put(key, value)
 
 
-def _damaged(obj: int) -> StorageError:
-    return StorageError(f"the stored data of object {obj:x} is damaged: rebuild this server from the others")
+def _damaged(prefix: bytes) -> StorageError:
+    return StorageError(f"the stored data of object {prefix[1:].hex()} is damaged: rebuild this server from the others")
