@@ -1,130 +1,52 @@
-"""MetadataService: one method per NFSv3 procedure (RFC 1813), each one query or one atomic update."""
+"""MetadataService: one method per NFSv3 procedure (RFC 1813), each one query or one atomic update.
 
-from collections.abc import Callable
+Every method takes the credentials on whose behalf it runs first, and returns the RFC's result with its status; nothing
+that a server refuses is an exception.  Where what a procedure had read is no longer so when its update arrives, the
+method says what is instead and the procedure starts over, a bounded number of times; JUKEBOX after that.
+"""
 
-from qunfs.nfs.types import (
-    ACCESS3res,
-    CREATE3res,
-    FSINFO3res,
-    FSSTAT3res,
-    GETATTR3res,
-    GETXATTRres,
-    LINK3res,
-    LISTXATTRSres,
-    LOOKUP3res,
-    PATHCONF3res,
-    READDIR3res,
-    READDIRPLUS3res,
-    READLINK3res,
-    REMOVE3res,
-    RENAME3res,
-    RMDIR3res,
-    SETATTR3res,
-    SETXATTRres,
-    createmode3,
-    ftype3,
-    sattr3,
-)
-from qunfs.protocol.operation import Credentials, QueryUpdate
+from typing import Final
+
+from qunfs.nfs.attributes import AttributeProcedures
+from qunfs.nfs.listing import ListingProcedures
+from qunfs.nfs.naming import NamingProcedures
+from qunfs.nfs.renaming import RenameProcedures
+from qunfs.nfs.types import FSINFO3res, FSSTAT3res, PATHCONF3res, nfs_fh3
+from qunfs.objects.codes import FILE_BYTES_MAX, LINK_MAX, NAME_MAX
+from qunfs.protocol.operation import Credentials
+
+_FILES: Final = 1 << 48
+"""File slots that FSSTAT shows: ids never run out, and nobody counts those in use."""
+
+_PAGE_BYTES: Final = 32 * 1024
+
+_FSF_LINK: Final = 0x01
+_FSF_SYMLINK: Final = 0x02
+_FSF_HOMOGENEOUS: Final = 0x08
+_FSF_CANSETTIME: Final = 0x10
 
 
-class MetadataService:
+class MetadataService(AttributeProcedures, NamingProcedures, RenameProcedures, ListingProcedures):
     """The namespace as RFC 1813 describes it, on an update core of n servers."""
 
-    def __init__(self, core: QueryUpdate, n: int, randbits: Callable[[int], int]) -> None:
-        self._core, self._n, self._randbits = core, n, randbits
+    async def fsstat(self, cred: Credentials, root: nfs_fh3) -> FSSTAT3res:
+        """FSSTAT (RFC 1813, section 3.3.18); bytes are zero: contents live with the clients."""
+        got = await self.getattr(cred, root)
+        return FSSTAT3res(got.status, got.obj_attributes, tfiles=_FILES, ffiles=_FILES, afiles=_FILES)
 
-    async def getattr(self, cred: Credentials, object: int) -> GETATTR3res:  # noqa: A002 - RFC 1813's name
-        raise NotImplementedError
+    async def fsinfo(self, cred: Credentials, root: nfs_fh3) -> FSINFO3res:
+        """FSINFO (RFC 1813, section 3.3.19); there is no READ and no WRITE to have a preferred size."""
+        got = await self.getattr(cred, root)
+        return FSINFO3res(
+            got.status,
+            got.obj_attributes,
+            dtpref=_PAGE_BYTES,
+            maxfilesize=FILE_BYTES_MAX,
+            time_delta=1,
+            properties=_FSF_LINK | _FSF_SYMLINK | _FSF_HOMOGENEOUS | _FSF_CANSETTIME,
+        )
 
-    async def setattr(
-        self, cred: Credentials, object: int, new_attributes: sattr3, guard: int | None = None  # noqa: A002
-    ) -> SETATTR3res:
-        raise NotImplementedError
-
-    async def lookup(self, cred: Credentials, dir: int, name: bytes) -> LOOKUP3res:  # noqa: A002
-        raise NotImplementedError
-
-    async def access(self, cred: Credentials, object: int, access: int) -> ACCESS3res:  # noqa: A002
-        raise NotImplementedError
-
-    async def readlink(self, cred: Credentials, symlink: int) -> READLINK3res:
-        raise NotImplementedError
-
-    async def create(
-        self,
-        cred: Credentials,
-        where_dir: int,
-        name: bytes,
-        how: createmode3,
-        attributes: sattr3 = sattr3(),
-        verifier: bytes = b"",
-    ) -> CREATE3res:
-        raise NotImplementedError
-
-    async def mkdir(self, cred: Credentials, dir: int, name: bytes, attributes: sattr3 = sattr3()) -> CREATE3res:  # noqa: A002
-        raise NotImplementedError
-
-    async def symlink(
-        self, cred: Credentials, dir: int, name: bytes, attributes: sattr3, target: bytes  # noqa: A002
-    ) -> CREATE3res:
-        raise NotImplementedError
-
-    async def mknod(
-        self, cred: Credentials, dir: int, name: bytes, type: ftype3, attributes: sattr3, rdev: tuple[int, int] = (0, 0)  # noqa: A002
-    ) -> CREATE3res:
-        raise NotImplementedError
-
-    async def remove(self, cred: Credentials, dir: int, name: bytes, hint: int | None = None) -> REMOVE3res:  # noqa: A002
-        raise NotImplementedError
-
-    async def rmdir(self, cred: Credentials, dir: int, name: bytes, hint: int | None = None) -> RMDIR3res:  # noqa: A002
-        raise NotImplementedError
-
-    async def rename(
-        self,
-        cred: Credentials,
-        from_dir: int,
-        from_name: bytes,
-        to_dir: int,
-        to_name: bytes,
-        flags: int = 0,
-        hint: int | None = None,
-        to_hint: int | None = None,
-    ) -> RENAME3res:
-        """``hint``, ``to_hint``: the ids that the caller believes the names are bound to (``to_hint`` 0: to none)."""
-        raise NotImplementedError
-
-    async def link(self, cred: Credentials, file: int, dir: int, name: bytes) -> LINK3res:  # noqa: A002
-        raise NotImplementedError
-
-    async def readdir(self, cred: Credentials, dir: int, cookie: int, cookieverf: bytes, count: int) -> READDIR3res:  # noqa: A002
-        raise NotImplementedError
-
-    async def readdirplus(
-        self, cred: Credentials, dir: int, cookie: int, cookieverf: bytes, count: int  # noqa: A002
-    ) -> READDIRPLUS3res:
-        raise NotImplementedError
-
-    async def fsstat(self, cred: Credentials, root: int) -> FSSTAT3res:
-        raise NotImplementedError
-
-    async def fsinfo(self, cred: Credentials, root: int) -> FSINFO3res:
-        raise NotImplementedError
-
-    async def pathconf(self, cred: Credentials, object: int) -> PATHCONF3res:  # noqa: A002
-        raise NotImplementedError
-
-    async def getxattr(self, cred: Credentials, object: int, name: bytes) -> GETXATTRres:  # noqa: A002
-        raise NotImplementedError
-
-    async def setxattr(
-        self, cred: Credentials, object: int, name: bytes, value: bytes, flags: int = 0  # noqa: A002
-    ) -> SETXATTRres:
-        raise NotImplementedError
-
-    async def listxattr(self, cred: Credentials, object: int) -> LISTXATTRSres:  # noqa: A002
-        raise NotImplementedError
-
-    async def removexattr(self, cred: Credentials, object: int, name: bytes) -> SETXATTRres:  # noqa: A002
-        raise NotImplementedError
+    async def pathconf(self, cred: Credentials, object: nfs_fh3) -> PATHCONF3res:
+        """PATHCONF (RFC 1813, section 3.3.20)."""
+        got = await self.getattr(cred, object)
+        return PATHCONF3res(got.status, got.obj_attributes, linkmax=LINK_MAX, name_max=NAME_MAX)

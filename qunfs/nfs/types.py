@@ -7,51 +7,8 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Final, TypeAlias
 
-from qunfs.objects.codes import ftype3, nfsstat3
-
-__all__ = [
-    "ACCESS3_DELETE",
-    "ACCESS3_EXECUTE",
-    "ACCESS3_EXTEND",
-    "ACCESS3_LOOKUP",
-    "ACCESS3_MODIFY",
-    "ACCESS3_READ",
-    "ACCESS3res",
-    "COOKIE_VERIFIER",
-    "CREATE3res",
-    "FSINFO3res",
-    "FSSTAT3res",
-    "GETATTR3res",
-    "GETXATTRres",
-    "LINK3res",
-    "LISTXATTRSres",
-    "LOOKUP3res",
-    "PATHCONF3res",
-    "READDIR3res",
-    "READDIRPLUS3res",
-    "READLINK3res",
-    "REMOVE3res",
-    "RENAME3res",
-    "RENAME_EXCHANGE",
-    "RENAME_NOREPLACE",
-    "RMDIR3res",
-    "SETATTR3res",
-    "SETXATTRres",
-    "SET_TO_CLIENT_TIME",
-    "XATTR_CREATE",
-    "XATTR_REPLACE",
-    "createmode3",
-    "entry3",
-    "entryplus3",
-    "fattr3",
-    "ftype3",
-    "nfs_fh3",
-    "nfsstat3",
-    "sattr3",
-    "time_how",
-    "wcc_attr",
-    "wcc_data",
-]
+from qunfs.objects.codes import ftype3 as ftype3
+from qunfs.objects.codes import nfsstat3 as nfsstat3
 
 nfs_fh3: TypeAlias = int
 
@@ -135,6 +92,10 @@ class sattr3:
     """The contents store of whoever sets the size: the first one owns the contents, size 0 takes them over."""
     generation: int | None = None
     """The generation of the contents that were written; another one by now gives NFS3ERR_REMOTE."""
+
+
+NO_CHANGE: Final = sattr3()
+"""Sets nothing."""
 
 
 @dataclass(frozen=True, slots=True)

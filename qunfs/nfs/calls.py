@@ -1,0 +1,150 @@
+"""From procedures to calls of the update core and back: what all procedures share."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgpack
+
+from qunfs.nfs.types import fattr3, ftype3, nfsstat3, sattr3, time_how, wcc_attr, wcc_data
+from qunfs.objects.ids import ROOT, is_directory, is_valid, new_id, type_of
+from qunfs.objects.state import unpack_attributes
+from qunfs.protocol.operation import Answer, Call, Credentials, QueryUpdate
+
+ATTEMPTS: Final = 16
+"""How often a procedure starts over because what it had read was no longer so; JUKEBOX after that."""
+
+_BLOCK_BYTES: Final = 512
+
+
+class Reply:
+    """A method's answer: status, result, and the attributes of the objects that it looked at."""
+
+    __slots__ = ("_nodes", "result", "status")
+
+    def __init__(self, status: nfsstat3, result: Any = None, nodes: tuple[Any, ...] = ()) -> None:
+        self.status, self.result = status, result
+        self._nodes = {obj: (before, after) for obj, before, after in nodes}
+
+    @property
+    def ok(self) -> bool:
+        """Whether the method did what was asked."""
+        return self.status is nfsstat3.NFS3_OK
+
+    def attributes(self, obj: int) -> fattr3 | None:
+        """Post-operation attributes of an object, if the method came to look at it."""
+        node = self._nodes.get(obj)
+        return None if node is None else fattr3_of(obj, node[1])
+
+    def wcc(self, obj: int) -> wcc_data:
+        """Weak cache consistency data of an object."""
+        before = self._nodes.get(obj, (None, b""))[0]
+        return wcc_data(None if before is None else wcc_attr(*before), self.attributes(obj))
+
+
+def parse_answer(value: bytes) -> Reply:
+    """The reply in an answer that a quorum vouches for."""
+    status, result, nodes = msgpack.unpackb(value, use_list=False)
+    return Reply(nfsstat3(status), result, nodes)
+
+
+def fattr3_of(obj: int, row: bytes) -> fattr3:
+    """fattr3 from an object's attribute row."""
+    attributes = unpack_attributes(row)
+    kind = ftype3(attributes.type)
+    contents = attributes.size if kind in (ftype3.NF3REG, ftype3.NF3DIR) else 0
+    return fattr3(
+        type=kind,
+        mode=attributes.mode,
+        nlink=attributes.nlink,
+        uid=attributes.uid,
+        gid=attributes.gid,
+        size=attributes.size,
+        used=-(-contents // _BLOCK_BYTES) * _BLOCK_BYTES,
+        rdev=attributes.rdev,
+        fsid=ROOT,
+        fileid=obj,
+        atime=attributes.atime,
+        mtime=attributes.mtime,
+        ctime=attributes.ctime,
+        store=attributes.store,
+        generation=attributes.generation,
+    )
+
+
+def changes_of(attributes: sattr3) -> tuple[object, ...]:
+    """sattr3 as methods take it."""
+    return (
+        attributes.mode,
+        attributes.uid,
+        attributes.gid,
+        attributes.size,
+        _time_of(attributes.atime),
+        _time_of(attributes.mtime),
+        attributes.wrote,
+        attributes.store,
+        attributes.generation,
+    )
+
+
+def _time_of(time: int | time_how | None) -> int | None:
+    return True if isinstance(time, time_how) else time
+
+
+def pack_argument(argument: object) -> bytes:
+    """A method's argument."""
+    packed: bytes = msgpack.packb(argument)
+    return packed
+
+
+class Procedures:
+    """What the groups of procedures have in common."""
+
+    def __init__(self, core: QueryUpdate, n: int, randbits: Callable[[int], int]) -> None:
+        self._core, self._n, self._randbits = core, n, randbits
+
+    def _new_file(self, directory: int) -> int:
+        """An id for a file in a directory: it shares the directory's preferred quorum."""
+        return new_id(directory % self._n, self._n, False, self._randbits)
+
+    def _new_directory(self) -> int:
+        """An id for a directory: they spread over all quorums."""
+        return new_id(self._randbits(32) % self._n, self._n, True, self._randbits)
+
+    async def _query(
+        self, cred: Credentials, method: str, obj: int, argument: object = None, *, large: bool = False
+    ) -> Reply:
+        """Ask one object."""
+        if not is_valid(obj):
+            return Reply(nfsstat3.NFS3ERR_BADHANDLE)
+        return parse_answer((await self._query_all([query_call(cred, method, obj, argument, large=large)]))[0].value)
+
+    async def _query_all(self, calls: list[Call]) -> list[Answer]:
+        return await self._core.query(*calls)
+
+    async def _update(
+        self,
+        cred: Credentials,
+        method: str,
+        objects: tuple[int, ...],
+        argument: object,
+        *,
+        home: int,
+        fresh: tuple[int, ...] = (),
+        more: tuple[int, ...] = (),
+    ) -> Reply:
+        """Update objects of the namespace (``more``: others besides, whose ids nobody outside gave)."""
+        if not all(map(is_valid, objects)):
+            return Reply(nfsstat3.NFS3ERR_BADHANDLE)
+        named = tuple((obj, type_of(obj)) for obj in {*objects, *more})
+        call = Call(method, named, pack_argument(argument), cred, home=home, fresh=frozenset(fresh))
+        return parse_answer(await self._core.update(call))
+
+
+def query_call(cred: Credentials, method: str, obj: int, argument: object = None, *, large: bool = False) -> Call:
+    """A query of one object."""
+    return Call(method, ((obj, type_of(obj)),), pack_argument(argument), cred, large=large)
+
+
+def not_a_directory(*objects: int) -> bool:
+    """Whether one of the handles that should name directories names something else."""
+    return not all(is_directory(obj) for obj in objects if is_valid(obj))

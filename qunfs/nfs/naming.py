@@ -1,0 +1,168 @@
+"""LOOKUP, CREATE, MKDIR, SYMLINK, MKNOD, LINK, REMOVE and RMDIR.
+
+Each is one query or one update.  CREATE goes on with what is there when the name exists.  REMOVE and RMDIR must know
+the id that goes: from the caller, or from a lookup before; the method compares, and tells the right one if it differs.
+"""
+
+from qunfs.nfs.calls import ATTEMPTS, Procedures, Reply, changes_of, not_a_directory, parse_answer, query_call
+from qunfs.nfs.types import (
+    NO_CHANGE,
+    CREATE3res,
+    LINK3res,
+    LOOKUP3res,
+    REMOVE3res,
+    RMDIR3res,
+    createmode3,
+    ftype3,
+    nfs_fh3,
+    nfsstat3,
+    sattr3,
+)
+from qunfs.objects.ids import is_valid
+from qunfs.protocol.operation import Credentials
+
+
+class NamingProcedures(Procedures):
+    """Procedures that find, give and take names."""
+
+    async def lookup(self, cred: Credentials, dir: nfs_fh3, name: bytes) -> LOOKUP3res:
+        """LOOKUP (RFC 1813, section 3.3.3), of ``.`` and ``..`` too."""
+        for _ in range(ATTEMPTS):
+            reply, child = await self._lookup(cred, dir, name)
+            if not reply.ok:
+                return LOOKUP3res(reply.status, dir_attributes=reply.attributes(dir))
+            obj = reply.result[0]
+            if child.ok:
+                return LOOKUP3res(reply.status, obj, child.attributes(obj), reply.attributes(dir))
+        return LOOKUP3res(nfsstat3.NFS3ERR_STALE)  # gone whenever we looked: an entry that names nothing
+
+    async def _lookup(self, cred: Credentials, dir: nfs_fh3, name: bytes) -> tuple[Reply, Reply]:
+        """The directory's reply and the child's own; the child may be gone by the time that it is asked."""
+        if not_a_directory(dir):
+            return Reply(nfsstat3.NFS3ERR_NOTDIR), Reply(nfsstat3.NFS3ERR_NOTDIR)
+        if not is_valid(dir):
+            return Reply(nfsstat3.NFS3ERR_BADHANDLE), Reply(nfsstat3.NFS3ERR_BADHANDLE)
+        (answer,) = await self._query_all([query_call(cred, "dir.lookup", dir, name)])
+        reply = parse_answer(answer.value)
+        if not reply.ok or reply.attributes(reply.result[0]) is not None:  # refused, or the directory itself
+            return reply, reply
+        if answer.followed is not None:
+            return reply, parse_answer(answer.followed)
+        return reply, await self._query(cred, "attr.getattr", reply.result[0])
+
+    async def create(
+        self,
+        cred: Credentials,
+        where_dir: nfs_fh3,
+        name: bytes,
+        how: createmode3,
+        attributes: sattr3 = NO_CHANGE,
+        verifier: bytes = b"",
+    ) -> CREATE3res:
+        """CREATE (RFC 1813, section 3.3.8).
+
+        UNCHECKED opens an existing regular file, and sets its size if one is given.  EXCLUSIVE takes an existing file
+        for its own if it was made with the same 8-byte verifier.
+        """
+        exclusive = how is createmode3.EXCLUSIVE
+        tail = (changes_of(attributes), verifier if exclusive else None)
+        for _ in range(ATTEMPTS):
+            reply = await self._make(cred, "dir.create", where_dir, name, self._new_file(where_dir), tail)
+            if reply.status is not nfsstat3.NFS3ERR_EXIST or how is createmode3.GUARDED:
+                return _created(reply, where_dir)
+            obj, kind = reply.result
+            if kind != ftype3.NF3REG:
+                is_dir = kind == ftype3.NF3DIR and not exclusive
+                status = nfsstat3.NFS3ERR_ISDIR if is_dir else nfsstat3.NFS3ERR_EXIST
+                return CREATE3res(status, dir_wcc=reply.wcc(where_dir))
+            taken = await self._take(cred, obj, attributes, verifier if exclusive else None)
+            if taken.status is not nfsstat3.NFS3ERR_STALE:  # else it went away meanwhile
+                return CREATE3res(taken.status, obj, taken.attributes(obj), reply.wcc(where_dir))
+        return CREATE3res(nfsstat3.NFS3ERR_JUKEBOX)
+
+    async def _take(self, cred: Credentials, obj: int, attributes: sattr3, verifier: bytes | None) -> Reply:
+        """Go on with an existing file."""
+        if verifier is not None:
+            return await self._query(cred, "attr.verify", obj, verifier)
+        if attributes.size is None:
+            return await self._query(cred, "attr.getattr", obj)
+        size = sattr3(size=attributes.size, store=attributes.store)
+        return await self._update(cred, "attr.setattr", (obj,), (changes_of(size), None), home=obj)
+
+    async def mkdir(self, cred: Credentials, dir: nfs_fh3, name: bytes, attributes: sattr3 = NO_CHANGE) -> CREATE3res:
+        """MKDIR (RFC 1813, section 3.3.9)."""
+        new = self._new_directory()
+        return _created(await self._make(cred, "dir.mkdir", dir, name, new, (changes_of(attributes),)), dir)
+
+    async def symlink(
+        self, cred: Credentials, dir: nfs_fh3, name: bytes, attributes: sattr3, target: bytes
+    ) -> CREATE3res:
+        """SYMLINK (RFC 1813, section 3.3.10)."""
+        tail = (changes_of(attributes), target)
+        return _created(await self._make(cred, "dir.symlink", dir, name, self._new_file(dir), tail), dir)
+
+    async def mknod(
+        self,
+        cred: Credentials,
+        dir: nfs_fh3,
+        name: bytes,
+        type: ftype3,
+        attributes: sattr3,
+        rdev: tuple[int, int] = (0, 0),
+    ) -> CREATE3res:
+        """MKNOD (RFC 1813, section 3.3.11) of a device, socket or fifo."""
+        tail = (changes_of(attributes), type, rdev)
+        return _created(await self._make(cred, "dir.mknod", dir, name, self._new_file(dir), tail), dir)
+
+    async def _make(
+        self, cred: Credentials, method: str, dir: nfs_fh3, name: bytes, new: int, tail: tuple[object, ...]
+    ) -> Reply:
+        """Make a new object under a new name."""
+        if not_a_directory(dir):
+            return Reply(nfsstat3.NFS3ERR_NOTDIR)
+        return await self._update(cred, method, (dir, new), (dir, name, new, *tail), home=dir, fresh=(new,))
+
+    async def link(self, cred: Credentials, file: nfs_fh3, dir: nfs_fh3, name: bytes) -> LINK3res:
+        """LINK (RFC 1813, section 3.3.15)."""
+        if not_a_directory(dir):
+            return LINK3res(nfsstat3.NFS3ERR_NOTDIR)
+        reply = await self._update(cred, "dir.link", (file, dir), (file, dir, name), home=dir)
+        return LINK3res(reply.status, reply.attributes(file), reply.wcc(dir))
+
+    async def remove(self, cred: Credentials, dir: nfs_fh3, name: bytes, hint: nfs_fh3 | None = None) -> REMOVE3res:
+        """REMOVE (RFC 1813, section 3.3.12); ``hint``: the id that the caller believes the name is bound to."""
+        reply = await self._take_away(cred, "dir.remove", dir, name, hint)
+        obj = reply.result if reply.ok else 0
+        return REMOVE3res(reply.status, reply.wcc(dir), obj, reply.attributes(obj))
+
+    async def rmdir(self, cred: Credentials, dir: nfs_fh3, name: bytes, hint: nfs_fh3 | None = None) -> RMDIR3res:
+        """RMDIR (RFC 1813, section 3.3.13); ``hint``: the id that the caller believes the name is bound to."""
+        reply = await self._take_away(cred, "dir.rmdir", dir, name, hint)
+        return RMDIR3res(reply.status, reply.wcc(dir), reply.result if reply.ok else 0)
+
+    async def _take_away(
+        self, cred: Credentials, method: str, dir: nfs_fh3, name: bytes, hint: nfs_fh3 | None
+    ) -> Reply:
+        obj = hint
+        if name in (b".", b".."):
+            return Reply(nfsstat3.NFS3ERR_INVAL if name == b"." else nfsstat3.NFS3ERR_NOTEMPTY)
+        if not_a_directory(dir):
+            return Reply(nfsstat3.NFS3ERR_NOTDIR)
+        for _ in range(ATTEMPTS):
+            if not obj:
+                found = await self._query(cred, "dir.lookup", dir, name)
+                if not found.ok:
+                    return found
+                obj = found.result[0]
+            reply = await self._update(cred, method, (dir, obj), (dir, name, obj), home=dir)
+            if reply.status is not nfsstat3.RETRY:
+                return reply
+            obj = reply.result[0]
+        return Reply(nfsstat3.NFS3ERR_JUKEBOX)
+
+
+def _created(reply: Reply, dir: nfs_fh3) -> CREATE3res:
+    if reply.status is nfsstat3.RETRY:  # an id that is in use after all: a broken source of random bits
+        return CREATE3res(nfsstat3.NFS3ERR_JUKEBOX)
+    obj = reply.result if reply.ok else 0
+    return CREATE3res(reply.status, obj, reply.attributes(obj), reply.wcc(dir))

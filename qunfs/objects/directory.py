@@ -1,0 +1,203 @@
+"""Directories: entries, and the queries LOOKUP and READDIR."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgpack
+
+from qunfs.objects.codes import COOKIE_MAX, NAME_MAX, SUBDIRECTORIES_MAX, ftype3, nfsstat3
+from qunfs.objects.ids import is_directory, type_of
+from qunfs.objects.invocation import Invocation, Node, Refusal, query
+from qunfs.objects.permissions import READ, SEARCH, require
+from qunfs.objects.state import (
+    COOKIE_ROWS,
+    DIRECTORY_ROW,
+    FIRST_COOKIE,
+    Attributes,
+    DirectoryHeader,
+    Entry,
+    cookie_key,
+    cookie_of,
+    entry_key,
+    unpack_entry,
+    unpack_header,
+)
+from qunfs.protocol.operation import ObjectView
+
+_PAGE_ENTRIES_MAX: Final = 2048
+_PAGE_BYTES_MAX: Final = 256 * 1024
+"""A page stays well below Limits.answer_bytes_max whatever the caller asks for."""
+
+_AFTER_COOKIE_ROWS: Final = bytes((COOKIE_ROWS[0] + 1,))
+
+
+class Directory:
+    """A directory that a method has opened."""
+
+    def __init__(self, node: Node) -> None:
+        row = node.view.get(DIRECTORY_ROW)
+        if row is None:
+            raise Refusal(nfsstat3.NFS3ERR_NOTDIR)
+        self.node = node
+        self.header = unpack_header(row)
+
+    @property
+    def attributes(self) -> Attributes:
+        """The directory's own attributes."""
+        return self.node.attributes
+
+    @property
+    def _view(self) -> ObjectView:
+        return self.node.view
+
+    def find(self, name: bytes) -> Entry | None:
+        """What a name is bound to."""
+        row = self._view.get(entry_key(name))
+        return None if row is None else unpack_entry(row)
+
+    def enter(self, name: bytes, obj: int, kind: int) -> None:
+        """Bind a new name, under a cookie that was never used."""
+        cookie = self.header.next_cookie
+        if cookie >= COOKIE_MAX:
+            raise Refusal(nfsstat3.NFS3ERR_NOSPC)
+        if kind == ftype3.NF3DIR:
+            self.count_subdirectory(1)
+        self._view.put(entry_key(name), Entry(obj, kind, cookie).pack())
+        self._view.put(cookie_key(cookie), name)
+        self._write(self.header._replace(next_cookie=cookie + 1, entries=self.header.entries + 1))
+
+    def rebind(self, name: bytes, old: Entry, obj: int, kind: int) -> None:
+        """Bind a name to something else; its place in a listing stays."""
+        self.count_subdirectory((kind == ftype3.NF3DIR) - (old.type == ftype3.NF3DIR))
+        self._view.put(entry_key(name), Entry(obj, kind, old.cookie).pack())
+
+    def rename(self, name: bytes, old: Entry, new_name: bytes) -> None:
+        """Bind a new name instead of another; the place in a listing stays, so that none shows both or neither."""
+        self._view.delete(entry_key(name))
+        self._view.put(entry_key(new_name), old.pack())
+        self._view.put(cookie_key(old.cookie), new_name)
+
+    def drop(self, name: bytes, old: Entry) -> None:
+        """Unbind a name."""
+        if old.type == ftype3.NF3DIR:
+            self.count_subdirectory(-1)
+        self._view.delete(entry_key(name))
+        self._view.delete(cookie_key(old.cookie))
+        self._write(self.header._replace(entries=self.header.entries - 1))
+
+    def count_subdirectory(self, change: int) -> None:
+        """A subdirectory's ``..`` is a link to its parent.  MLINK when there are too many."""
+        self.attributes.nlink += change
+        if change > 0 and self.attributes.nlink > SUBDIRECTORIES_MAX + 2:
+            raise Refusal(nfsstat3.NFS3ERR_MLINK)
+
+    def move_to(self, parent: int) -> None:
+        """Give the directory another parent."""
+        self._write(self.header._replace(parent=parent))
+
+    def require_empty(self) -> None:
+        """Refuse with NOTEMPTY while there are entries."""
+        if self.header.entries:
+            raise Refusal(nfsstat3.NFS3ERR_NOTEMPTY)
+
+    def _write(self, header: DirectoryHeader) -> None:
+        self.header = header
+        self._view.put(DIRECTORY_ROW, header.pack())
+
+
+def start_directory(node: Node, parent: int) -> None:
+    """Make a fresh object an empty directory."""
+    node.view.put(DIRECTORY_ROW, DirectoryHeader(parent).pack())
+
+
+def open_directory(call: Invocation, obj: int) -> Directory:
+    """A directory that exists and that the caller may search; STALE, NOTDIR or ACCES otherwise."""
+    if not is_directory(obj):
+        raise Refusal(nfsstat3.NFS3ERR_NOTDIR)
+    directory = Directory(call.node(obj))
+    require(directory.attributes, call.credentials, SEARCH)
+    return directory
+
+
+def parse_name(argument: Any) -> bytes:
+    """A name that an entry can have or ask for: any bytes but ``/`` and NUL."""
+    if type(argument) is not bytes:
+        raise TypeError("not a name")
+    if len(argument) > NAME_MAX:
+        raise Refusal(nfsstat3.NFS3ERR_NAMETOOLONG)
+    if not argument or b"/" in argument or b"\0" in argument:
+        raise Refusal(nfsstat3.NFS3ERR_INVAL)
+    return argument
+
+
+def is_dot(name: bytes) -> bool:
+    """Whether a name is ``.`` or ``..``, which directories have and no entry may take."""
+    return name in (b".", b"..")
+
+
+def _follow_lookup(answer: bytes) -> tuple[int, str, str] | None:
+    """The child whose attributes travel along with LOOKUP's answer, unless they are in it already (``.``)."""
+    try:
+        status, result, nodes = msgpack.unpackb(answer, use_list=False)
+        if status != nfsstat3.NFS3_OK or any(node[0] == result[0] for node in nodes):
+            return None
+        return result[0], type_of(result[0]), "attr.getattr"
+    except Exception:  # a single replica's answer can be anything, and there is nothing to follow in it then
+        return None
+
+
+@query("dir.lookup", follow=_follow_lookup)
+def lookup(call: Invocation) -> tuple[int, int]:
+    """LOOKUP: (id, type) of what a name is bound to."""
+    name = parse_name(call.argument)
+    directory = open_directory(call, call.only)
+    if name == b".":
+        return call.only, ftype3.NF3DIR
+    if name == b"..":
+        return directory.header.parent, ftype3.NF3DIR
+    entry = directory.find(name)
+    if entry is None:
+        raise Refusal(nfsstat3.NFS3ERR_NOENT)
+    return entry.obj, entry.type
+
+
+@query("dir.parent")
+def parent(call: Invocation) -> int:
+    """The parent's id, for the walk to the root before a directory moves.
+
+    Nobody's permission is asked: whoever may move a directory need not be able to search all that lies above.
+    """
+    return Directory(call.node(call.only)).header.parent
+
+
+@query("dir.readdir")
+def readdir(call: Invocation) -> tuple[list[tuple[bytes, int, int, int]], bool]:
+    """READDIR of (cookie, entries at most, bytes at most, bytes an entry has besides its name).
+
+    Gives entries (name, id, type, cookie) behind the cookie, and whether they are the last; TOOSMALL if none fits.
+    """
+    cookie, entries_max, bytes_max, overhead = call.argument
+    directory = Directory(call.node(call.only))
+    require(directory.attributes, call.credentials, READ)
+    entries_max, room = min(entries_max, _PAGE_ENTRIES_MAX), min(bytes_max, _PAGE_BYTES_MAX)
+    page: list[tuple[bytes, int, int, int]] = []
+    for entry in _entries_behind(call.only, directory, cookie):
+        room -= overhead + (len(entry[0]) + 3 & ~3)
+        if room < 0 and not page:
+            raise Refusal(nfsstat3.NFS3ERR_TOOSMALL)
+        if room < 0 or len(page) >= entries_max:
+            return page, False
+        page.append(entry)
+    return page, True
+
+
+def _entries_behind(obj: int, directory: Directory, cookie: int) -> Iterator[tuple[bytes, int, int, int]]:
+    if cookie < 1:
+        yield b".", obj, ftype3.NF3DIR, 1
+    if cookie < 2:
+        yield b"..", directory.header.parent, ftype3.NF3DIR, 2
+    first = max(cookie + 1, FIRST_COOKIE)
+    for key, name in directory.node.view.scan(cookie_key(first), _AFTER_COOKIE_ROWS):
+        entry = directory.find(name)
+        if entry is not None and entry.cookie == cookie_of(key):
+            yield name, entry.obj, entry.type, entry.cookie

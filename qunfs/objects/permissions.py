@@ -1,0 +1,82 @@
+"""Who may do what: the checks that every method shares.
+
+They follow POSIX as Linux applies it; like every method they see nothing but state, argument and credentials.  User 0
+is the superuser.
+"""
+
+from typing import Final
+
+from qunfs.objects.codes import nfsstat3
+from qunfs.objects.invocation import Refusal
+from qunfs.objects.state import Attributes
+from qunfs.protocol.operation import Credentials
+
+READ: Final = 4
+WRITE: Final = 2
+EXECUTE: Final = 1
+SEARCH: Final = EXECUTE
+
+S_ISUID: Final = 0o4000
+S_ISGID: Final = 0o2000
+S_ISVTX: Final = 0o1000
+S_IXGRP: Final = 0o0010
+MODE_BITS: Final = 0o7777
+
+
+def is_superuser(cred: Credentials) -> bool:
+    """Whether no check applies to these credentials."""
+    return cred.uid == 0
+
+
+def is_owner(cred: Credentials, attributes: Attributes) -> bool:
+    """Whether these credentials own an object, or need not."""
+    return cred.uid in (0, attributes.uid)
+
+
+def in_group(cred: Credentials, gid: int) -> bool:
+    """Whether a group is the credentials' own or a supplementary one."""
+    return gid == cred.gid or gid in cred.groups
+
+
+def allows(attributes: Attributes, cred: Credentials, wanted: int) -> bool:
+    """Whether the mode bits grant all of ``wanted`` (a sum of READ, WRITE and EXECUTE)."""
+    if is_superuser(cred):
+        return not wanted & EXECUTE or attributes.is_directory or bool(attributes.mode & 0o111)
+    if cred.uid == attributes.uid:
+        granted = attributes.mode >> 6
+    elif in_group(cred, attributes.gid):
+        granted = attributes.mode >> 3
+    else:
+        granted = attributes.mode
+    return granted & wanted == wanted
+
+
+def require(attributes: Attributes, cred: Credentials, wanted: int) -> None:
+    """Refuse with ACCES unless the mode bits grant all of ``wanted``."""
+    if not allows(attributes, cred, wanted):
+        raise Refusal(nfsstat3.NFS3ERR_ACCES)
+
+
+def require_write(attributes: Attributes, cred: Credentials) -> None:
+    """Refuse to change contents unless the mode bits or ownership grant it.
+
+    An owner may write whatever the mode says: the file may have been opened for writing when it was created with a
+    mode that forbids it, which only the client knows (RFC 1813, section 4.4).
+    """
+    if not is_owner(cred, attributes):
+        require(attributes, cred, WRITE)
+
+
+def require_unlink(directory: Attributes, cred: Credentials, victim: Attributes) -> None:
+    """Refuse unless an entry may be taken out of a directory: write and search, and in a sticky one ownership."""
+    require(directory, cred, WRITE | SEARCH)
+    if directory.mode & S_ISVTX and not (is_owner(cred, directory) or is_owner(cred, victim)):
+        raise Refusal(nfsstat3.NFS3ERR_PERM)
+
+
+def without_set_id(attributes: Attributes) -> int:
+    """The mode once somebody has written to the file or given it away."""
+    if attributes.is_directory:
+        return attributes.mode
+    executable_by_group = attributes.mode & S_IXGRP
+    return attributes.mode & ~(S_ISUID | (S_ISGID if executable_by_group else 0))
