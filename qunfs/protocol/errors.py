@@ -23,3 +23,7 @@ class StorageError(QunfsError):
 
 class VersionMissing(QunfsError):
     """An object version that is not (or no longer) held in this store."""
+
+
+class OperationRefused(QunfsError):
+    """Replicas refused an operation: not allowed, or not one they know."""

@@ -1,0 +1,125 @@
+"""When a query's answers count (DESIGN section 3, "Queries"; paper section 3.5, optimistic query execution).
+
+An answer counts when, in some quorum V of fresh replies, its version c is proven and held by more servers than can lie,
+and no later version can have been established: for every later non-barrier record d, the servers of V with d and those
+whose base is later than c are no repairable set.  Looser rules return stale answers.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from qunfs.protocol.classify import proven
+from qunfs.protocol.execution import Code
+from qunfs.protocol.history import Candidate, Kind, LogicalTimestamp, ObjectHistorySet, ReplicaHistory
+from qunfs.protocol.quorum import QuorumSystem, mask_of
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """One server's fresh reply about one object."""
+
+    history: ReplicaHistory
+    lt: LogicalTimestamp
+    code: Code
+    answer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """The answer that counts, and the servers that gave it."""
+
+    code: Code
+    answer: bytes
+    servers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The version is settled, but too few have answered at it: ask for it by name."""
+
+    record: Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """The replies do not settle which version is the newest established one."""
+
+
+Judgement = Agreed | Named | Unsettled
+
+
+def newest_established(
+    quorums: QuorumSystem,
+    obj: int,
+    histories: Mapping[int, ReplicaHistory],
+    evidence: Iterable[ObjectHistorySet],
+    views_max: int,
+) -> Candidate | None:
+    """The version that a query on the object must be answered from, if the fresh histories settle it."""
+    servers = list(histories)
+    everything = ObjectHistorySet.of(obj, histories, mask_of(servers))
+    established = proven(quorums, (everything, *evidence))
+    orders = everything.orders()
+    newest = max((r for r in orders if r in established), key=lambda r: r.lt, default=None)
+    if newest is None:
+        return None
+    later = [mask for r, mask in orders.items() if r.lt > newest.lt and r.kind is not Kind.BARRIER]
+    beyond = mask_of([s for s, h in histories.items() if h.base.lt > newest.lt])
+    holders = orders[newest]
+    doubtful = beyond | ~holders
+    for mask in later:
+        doubtful |= mask
+    servers.sort(key=lambda s: doubtful >> s & 1)
+    for view in quorums.views_within(servers, views_max):
+        if not quorums.exceeds_malevolent(holders & view) or quorums.contains_repairable(beyond & view):
+            continue
+        if not any(quorums.contains_repairable((mask | beyond) & view) for mask in later):
+            return newest
+    return None
+
+
+def judge(
+    quorums: QuorumSystem,
+    obj: int,
+    replies: Mapping[int, Fresh],
+    evidence: Iterable[ObjectHistorySet],
+    views_max: int,
+) -> Judgement:
+    """What the fresh replies to a query on one object amount to."""
+    if not quorums.contains_quorum(mask_of(list(replies))):
+        return Unsettled()
+    histories = {server: fresh.history for server, fresh in replies.items()}
+    record = newest_established(quorums, obj, histories, evidence, views_max)
+    if record is None:
+        return Unsettled()
+    agreed = agreement(quorums, {s: f for s, f in replies.items() if f.lt == record.lt})
+    return Named(record) if agreed is None else agreed
+
+
+def agreement(quorums: QuorumSystem, replies: Mapping[int, Fresh]) -> Agreed | None:
+    """The answer that more servers gave than can lie."""
+    votes: dict[tuple[Code, bytes], int] = {}
+    for server, fresh in replies.items():
+        if fresh.code is Code.NO_VERSION:
+            continue
+        mask = votes.get((fresh.code, fresh.answer), 0) | 1 << server
+        votes[fresh.code, fresh.answer] = mask
+        if quorums.exceeds_malevolent(mask):
+            return Agreed(fresh.code, fresh.answer, mask)
+    return None
+
+
+def judge_joint(quorums: QuorumSystem, replies: Mapping[int, tuple[Fresh, ...]]) -> Agreed | Unsettled:
+    """What replies to a query on several objects amount to: a quorum at one and the same newest versions, or nothing.
+
+    Per server the first element carries the answer; every element its object's history and the version it ran on.
+    """
+    by_versions: dict[tuple[LogicalTimestamp, ...], dict[int, Fresh]] = {}
+    for server, fresh in replies.items():
+        if all(f.history.head.lt == f.lt for f in fresh):
+            by_versions.setdefault(tuple(f.lt for f in fresh), {})[server] = fresh[0]
+    for group in by_versions.values():
+        if quorums.contains_quorum(mask_of(list(group))):
+            agreed = agreement(quorums, group)
+            return Unsettled() if agreed is None else agreed
+    return Unsettled()

@@ -1,0 +1,69 @@
+"""The object history sets a client holds (paper section 3.5, "cached object history set")."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from qunfs.protocol.history import ObjectHistorySet, ReplicaHistory
+from qunfs.protocol.messages import Shown
+
+_OBJECTS_KEPT: Final = 65_536
+"""Objects remembered per client; forgetting one costs a round trip at its next update."""
+
+
+class Held(NamedTuple):
+    """A history that a server showed, with its MACs for all servers (empty when they were not asked for)."""
+
+    history: ReplicaHistory
+    vector: bytes
+
+
+class HistoryCache:
+    """Per object and server the last history shown; also counts what each server is suspected of."""
+
+    def __init__(self) -> None:
+        self._objects: OrderedDict[int, dict[int, Held]] = OrderedDict()
+        self.suspicion: dict[int, int] = {}
+
+    def of(self, obj: int) -> dict[int, Held]:
+        """What is held of an object, by server; not to be changed by the caller."""
+        held = self._objects.get(obj)
+        if held is None:
+            return {}
+        self._objects.move_to_end(obj)
+        return held
+
+    def authenticated(self, obj: int) -> dict[int, Held]:
+        """What is held with MACs, and so can be shown to servers."""
+        return {server: held for server, held in self.of(obj).items() if held.vector}
+
+    def note(self, obj: int, server: int, shown: Shown, before: Held | None) -> Held | None:
+        """Remember what a server showed; ``before`` is what it was told that the client holds.
+
+        Returns what is held now, None when the server said "unchanged" without ground.
+        """
+        if shown.history is None:
+            return before
+        held = Held(shown.history, shown.vector)
+        if obj not in self._objects and len(self._objects) >= _OBJECTS_KEPT:
+            self._objects.popitem(last=False)
+        self._objects.setdefault(obj, {})[server] = held
+        return held
+
+    def forget(self, obj: int, server: int) -> None:
+        """Drop a history whose MAC some server did not accept: a liar could lock it in behind "unchanged" otherwise."""
+        self._objects.get(obj, {}).pop(server, None)
+
+    def suspect(self, server: int) -> None:
+        """Count one more reason to do without a server where there is a choice."""
+        self.suspicion[server] = self.suspicion.get(server, 0) + 1
+
+
+def history_set(obj: int, held: dict[int, Held], servers: Iterable[int]) -> ObjectHistorySet:
+    """The object history set of some of the servers that a client holds histories of."""
+    mask = 0
+    histories = {}
+    for server in servers:
+        mask |= 1 << server
+        histories[server] = held[server].history
+    return ObjectHistorySet.of(obj, histories, mask)

@@ -1,0 +1,269 @@
+"""What a client does next about some objects, given the histories it holds (Figure 3, ``c_repair``).
+
+Objects may use different views, and a proof found anywhere holds for all of them.  A repair copies the greatest
+candidate first; a merely repairable record of several objects is repaired on all of them together.  Requests carry no
+more evidence than they need, from the least suspected servers: one history with a bad MAC has a request refused.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from qunfs.protocol.classify import Classification, Request, RequestRefused, Setup, classify, proven, setup
+from qunfs.protocol.history import ZERO, Candidate, Kind, ObjectHistorySet
+from qunfs.protocol.history_cache import Held, HistoryCache, history_set
+from qunfs.protocol.operation import Operation
+from qunfs.protocol.quorum import QuorumSystem, servers_of
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request and the candidate that it makes at every replica that accepts it."""
+
+    request: Request
+    made: Setup
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Every object calls for a METHOD."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeedObjects:
+    """A repair needs the histories of these siblings too."""
+
+    objects: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """Complete a candidate in place: have it adopted by the servers that lack it."""
+
+    record: Candidate
+    hosts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """Send a BARRIER or COPY."""
+
+    prepared: "Prepared"
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """The histories at hand allow no step; read them again."""
+
+
+Plan = Ready | NeedObjects | Inline | Repair | Stuck
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the client is: its id and its session, 128 random bits per process start."""
+
+    client: int
+    session: bytes
+
+
+class Planner:
+    """Plans for one client.  ``order_of(obj)`` lists the servers from the most to the least preferred."""
+
+    def __init__(
+        self,
+        quorums: QuorumSystem,
+        cache: HistoryCache,
+        identity: Identity,
+        order_of: Callable[[int], Sequence[int]],
+        views_max: int,
+    ) -> None:
+        self._quorums, self._cache, self._identity = quorums, cache, identity
+        self._order_of, self._views_max = order_of, views_max
+
+    def _ranked(self, obj: int, servers: Mapping[int, object]) -> list[int]:
+        suspicion = self._cache.suspicion
+        return sorted((s for s in self._order_of(obj) if s in servers), key=lambda s: suspicion.get(s, 0))
+
+    def _views(self, obj: int, held: dict[int, Held]) -> Iterator[ObjectHistorySet]:
+        for mask in self._quorums.views_within(self._ranked(obj, held), self._views_max):
+            yield history_set(obj, held, servers_of(mask))
+
+    # ---- METHOD
+
+    def method(self, operation: Operation, fresh: frozenset[int]) -> Prepared | None:
+        """A METHOD request from what is held, or None when it does not allow one.
+
+        ``fresh`` objects are shown with no history at all: their version is ⟨0⟩.
+        """
+        views = self.method_views(operation.objects, fresh)
+        return None if views is None else self._prepare(Kind.METHOD, operation, views, operation.objects)
+
+    def method_views(self, objects: Sequence[int], fresh: frozenset[int]) -> list[ObjectHistorySet] | None:
+        """Views under which every object classifies METHOD, given all proofs at hand."""
+        held = {obj: self._cache.authenticated(obj) for obj in objects if obj not in fresh}
+        first: list[ObjectHistorySet] = []
+        for obj in objects:
+            view = ObjectHistorySet(obj, ()) if obj in fresh else next(self._views(obj, held[obj]), None)
+            if view is None:
+                return None
+            first.append(view)
+        if self._all_method(first, proven(self._quorums, first)):
+            return first
+        established = proven(self._quorums, self._evidence(held, self._quorums.n))
+        chosen: list[ObjectHistorySet] = []
+        for obj in objects:
+            options = iter((ObjectHistorySet(obj, ()),)) if obj in fresh else self._views(obj, held[obj])
+            view = next((v for v in options if self._all_method((v,), established)), None)
+            if view is None:
+                return None
+            chosen.append(view)
+        return chosen
+
+    def _all_method(self, views: Sequence[ObjectHistorySet], established: set[Candidate]) -> bool:
+        return all(classify(self._quorums, view, established).kind is Kind.METHOD for view in views)
+
+    # ---- repair
+
+    def repair(self, objects: frozenset[int], wanted: Sequence[int], turn: int) -> Plan:
+        """One step towards METHOD on the wanted objects, from one joint read of ``objects``."""
+        if self.method_views(sorted(wanted), frozenset()) is not None:
+            return Ready()
+        held = {obj: self._cache.authenticated(obj) for obj in sorted(objects)}
+        both = {s: None for s in range(self._quorums.n) if all(s in h for h in held.values())}
+        established = proven(self._quorums, self._evidence(objects, self._quorums.n))
+        ranked = self._ranked(sorted(wanted)[0], both)
+        masks = list(self._quorums.views_within(ranked, self._views_max))
+        views = [{o: history_set(o, h, servers_of(mask)) for o, h in held.items()} for mask in masks]
+        search = _Search(self._quorums, views, established)
+        return self._step(search, held, turn)
+
+    def _step(
+        self,
+        search: "_Search",
+        held: dict[int, dict[int, Held]],
+        turn: int,
+    ) -> Plan:
+        more: set[int] = set()
+        barriers: list[tuple[tuple[int, ...], int, Candidate | None]] = []
+        for index in range(len(search.views)):
+            for obj in search.unready(index):
+                source = search.classes[index][obj].obj_cand
+                group: tuple[int, ...] = (obj,)
+                if len(source.objects) > 1 and source not in search.established:
+                    group = source.objects
+                    if not set(group) <= set(held):
+                        more |= set(group)
+                        continue
+                    if any(search.classes[index][sibling].obj_cand != source for sibling in group):
+                        continue
+                copies = search.copies(group, source)
+                prepared = None
+                if copies is not None:
+                    shown = [search.views[i][o] for o, i in sorted(copies.items())]
+                    prepared = self._prepare(Kind.COPY, None, shown, tuple(held))
+                if prepared is not None:
+                    return Repair(prepared)
+                lacking = tuple(o for o in group if search.needs_barrier(o, source))
+                if lacking:
+                    latest = all(search.classes[index][o].latest == source.lt for o in group)
+                    barriers.append((lacking, index, source if latest else None))
+        if more:
+            return NeedObjects(frozenset(more))
+        if not barriers:
+            return Stuck()
+        lacking, index, inline = barriers[turn % len(barriers)]
+        if inline is not None and inline != ZERO and turn % 3 != 2:
+            return Inline(inline, _holders(inline, held))
+        shown = [search.views[index][o] for o in sorted(lacking)]
+        prepared = self._prepare(Kind.BARRIER, None, shown, tuple(held))
+        return Stuck() if prepared is None else Repair(prepared)
+
+    # ---- evidence
+
+    def _evidence(self, objects: Iterable[int], servers: int) -> tuple[ObjectHistorySet, ...]:
+        """The histories held of some objects, of at most so many servers each, least suspected first."""
+        sets = []
+        for obj in sorted(objects):
+            held = self._cache.authenticated(obj)
+            ranked = self._ranked(obj, held)[:servers]
+            if ranked:
+                sets.append(history_set(obj, held, ranked))
+        return tuple(sets)
+
+    def _prepare(
+        self, kind: Kind, operation: Operation | None, views: Sequence[ObjectHistorySet], objects: Sequence[int]
+    ) -> Prepared | None:
+        """The request with the least evidence under which it amounts to what it does with all of it."""
+        n = self._quorums.n
+        client, session = self._identity.client, self._identity.session
+        wanted: Setup | None = None
+        if kind is not Kind.METHOD:
+            evidence = self._evidence(objects, n)
+            wanted = _attempt(self._quorums, Request(kind, client, session, operation, tuple(views), evidence))
+            if wanted is None:
+                return None
+        for servers in (0, *range(self._quorums.preferred(range(n)), n + 1)):
+            evidence = self._evidence(objects, servers) if servers else ()
+            request = Request(kind, client, session, operation, tuple(views), evidence)
+            made = _attempt(self._quorums, request)
+            if made is not None and (wanted is None or _amounts_to_same(made, wanted)):
+                return Prepared(request, made)
+        return None
+
+
+def _attempt(quorums: QuorumSystem, request: Request) -> Setup | None:
+    """What replicas will make of a request; None when they would refuse it."""
+    try:
+        return setup(quorums, request)
+    except RequestRefused:
+        return None
+
+
+def _amounts_to_same(made: Setup, wanted: Setup) -> bool:
+    same_start = made.candidate.starts_segment == wanted.candidate.starts_segment
+    return made.conditioned == wanted.conditioned and same_start
+
+
+class _Search:
+    """All views of one joint read, classified under all proofs."""
+
+    def __init__(
+        self, quorums: QuorumSystem, views: list[dict[int, ObjectHistorySet]], established: set[Candidate]
+    ) -> None:
+        self.views, self.established = views, established
+        self.classes: list[dict[int, Classification]] = [
+            {obj: classify(quorums, view, established) for obj, view in by_object.items()} for by_object in views
+        ]
+        objects = views[0].keys() if views else ()
+        self._ready = {o: any(c[o].kind is Kind.METHOD for c in self.classes) for o in objects}
+
+    def unready(self, index: int) -> list[int]:
+        """The objects for which no view calls for a METHOD, greatest candidate first."""
+        classes = self.classes[index]
+        return sorted((o for o in classes if not self._ready[o]), key=lambda o: classes[o].obj_cand.lt, reverse=True)
+
+    def _copy_view(self, obj: int, source: Candidate) -> int | None:
+        for index, classes in enumerate(self.classes):
+            if classes[obj].kind is Kind.COPY and classes[obj].obj_cand == source:
+                return index
+        return None
+
+    def copies(self, group: tuple[int, ...], source: Candidate) -> dict[int, int] | None:
+        """For each object of a group a view that calls for a COPY of the source, if all have one."""
+        found = {obj: self._copy_view(obj, source) for obj in group}
+        views = {obj: index for obj, index in found.items() if index is not None}
+        return views if len(views) == len(group) else None
+
+    def needs_barrier(self, obj: int, source: Candidate) -> bool:
+        """Whether an object is neither ready nor under a barrier already."""
+        return not self._ready[obj] and self._copy_view(obj, source) is None
+
+
+def _holders(record: Candidate, held: dict[int, dict[int, Held]]) -> int:
+    """The servers that showed a record."""
+    mask = 0
+    for histories in held.values():
+        for server, shown in histories.items():
+            if record in shown.history:
+                mask |= 1 << server
+    return mask

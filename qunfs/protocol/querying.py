@@ -1,0 +1,166 @@
+"""The client's half of queries: one batch of them to one preferred quorum (Figure 3, ``c_fetch``)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from qunfs.protocol.answering import Agreed, Fresh, Judgement, Named, Unsettled, agreement, judge, judge_joint
+from qunfs.protocol.execution import Code
+from qunfs.protocol.history import LogicalTimestamp, ObjectHistorySet, ReplicaHistory
+from qunfs.protocol.history_cache import Held, HistoryCache, history_set
+from qunfs.protocol.messages import HELD_BYTES, Query, QueryItem, QueryReply, QueryResult, Reply, Shown
+from qunfs.protocol.operation import Answer, Call, Method, Operation
+from qunfs.protocol.quorum import QuorumSystem, mask_of
+from qunfs.protocol.sync import rows_digest
+
+
+def answer_digest(answer: bytes) -> bytes:
+    """What a replica that need not send a long answer sends instead."""
+    return rows_digest(((answer, None),), False)
+
+
+@dataclass(slots=True)
+class Item:
+    """One query under way.  ``at`` names the version once it is settled; ``result`` is set at the end."""
+
+    call: Call
+    method: Method
+    operation: Operation
+    at: LogicalTimestamp | None = None
+    everyone_whole: bool = False
+    result: Agreed | None = None
+    child: Call | None = None
+    followed: Agreed | None = None
+
+    def answer(self) -> Answer:
+        """The answer for the caller."""
+        value = b"" if self.result is None else self.result.answer
+        return Answer(value, None if self.followed is None else self.followed.answer)
+
+
+@dataclass(slots=True)
+class QueryRound:
+    """One phase for the items that have no result yet: packs, notes and judges."""
+
+    quorums: QuorumSystem
+    cache: HistoryCache
+    items: Sequence[Item]
+    whole_from: int
+    want_auth: bool
+    views_max: int
+    told: dict[tuple[int, int, int], Held] = field(default_factory=dict)
+    shown: dict[tuple[int, int], tuple[ReplicaHistory, ...]] = field(default_factory=dict)
+    children: dict[tuple[int, int], ReplicaHistory] = field(default_factory=dict)
+
+    def message(self, server: int, number: int) -> bytes:
+        """The query for one server, saying which histories of its are held."""
+        return Query(tuple(self._item(server, i, item) for i, item in enumerate(self.items))).pack(number)
+
+    def _item(self, server: int, index: int, item: Item) -> QueryItem:
+        digests = []
+        for obj in item.operation.objects:
+            held = self.cache.of(obj).get(server)
+            if held is None or (self.want_auth and not held.vector):
+                digests.append(b"")
+                self.told.pop((server, index, obj), None)
+            else:
+                digests.append(held.history.digest[:HELD_BYTES])
+                self.told[server, index, obj] = held
+        whole = not item.call.large or item.everyone_whole or server == self.whole_from
+        at = b"" if item.at is None else item.at.pack()
+        return QueryItem(item.operation.objects, tuple(digests), item.operation.wire, at, self.want_auth, whole)
+
+    def note(self, server: int, reply: Reply) -> None:
+        """Remember the histories of a reply."""
+        if not isinstance(reply, QueryReply):
+            return
+        for index, (item, result) in enumerate(zip(self.items, reply.results, strict=False)):
+            histories = []
+            for obj, shown in zip(item.operation.objects, result.histories, strict=True):
+                held = self.cache.note(obj, server, shown, self.told.get((server, index, obj)))
+                if held is not None:
+                    histories.append(held.history)
+            if len(histories) == len(item.operation.objects):
+                self.shown[server, index] = tuple(histories)
+            child = result.followed
+            if child is not None and child.history.history is not None:
+                self.cache.note(child.obj, server, Shown(child.history.history, child.history.vector), None)
+                self.children[server, index] = child.history.history
+
+    def judge(self, replies: dict[int, Reply], final: bool) -> bool | None:
+        """Settle what can be settled; True when all is, or when nobody else will reply soon."""
+        answered = {s: r.results for s, r in replies.items() if isinstance(r, QueryReply)}
+        if not self.quorums.contains_quorum(mask_of(list(answered))):
+            return None
+        done = True
+        for index, item in enumerate(self.items):
+            if item.result is None:
+                self._settle(index, item, answered)
+            done &= item.result is not None
+        return True if done or final else None
+
+    def _settle(self, index: int, item: Item, answered: dict[int, tuple[QueryResult, ...]]) -> None:
+        replies: dict[int, tuple[Fresh, ...]] = {}
+        whole: dict[bytes, bytes] = {}
+        for server, results in answered.items():
+            histories = self.shown.get((server, index))
+            if histories is None:
+                continue
+            result = results[index]
+            answer = result.answer
+            came_whole = item.everyone_whole or server == self.whole_from
+            if item.call.large and came_whole and result.code in (Code.OK, Code.FAILED):
+                whole[answer_digest(answer)] = answer
+                answer = answer_digest(answer)
+            replies[server] = tuple(
+                Fresh(h, lt, result.code, answer) for h, lt in zip(histories, result.lts, strict=True)
+            )
+        judgement = self._judgement(item, replies)
+        if isinstance(judgement, Named):
+            item.at = judgement.record.lt
+        elif isinstance(judgement, Agreed):
+            self._take(index, item, judgement, answered, whole)
+
+    def _judgement(self, item: Item, replies: dict[int, tuple[Fresh, ...]]) -> Judgement:
+        if len(item.operation.objects) > 1:
+            return judge_joint(self.quorums, replies)
+        single = {s: fresh[0] for s, fresh in replies.items()}
+        if item.at is not None:
+            agreed = agreement(self.quorums, {s: f for s, f in single.items() if f.lt == item.at})
+            if agreed is not None:
+                return agreed
+        obj = item.operation.objects[0]
+        return judge(self.quorums, obj, single, self._evidence(obj), self.views_max)
+
+    def _evidence(self, obj: int) -> tuple[ObjectHistorySet, ...]:
+        held = self.cache.of(obj)
+        return (history_set(obj, held, sorted(held)),) if held else ()
+
+    def _take(
+        self,
+        index: int,
+        item: Item,
+        agreed: Agreed,
+        answered: dict[int, tuple[QueryResult, ...]],
+        whole: dict[bytes, bytes],
+    ) -> None:
+        if item.call.large and agreed.code in (Code.OK, Code.FAILED):
+            if agreed.answer not in whole:
+                item.everyone_whole = True
+                return
+            agreed = Agreed(agreed.code, whole[agreed.answer], agreed.servers)
+        item.result = agreed
+        target = item.method.follow(agreed.answer) if item.method.follow and agreed.code is Code.OK else None
+        if target is None:
+            return
+        obj, kind, name = target
+        item.child = Call(name, ((obj, kind),), b"\xc0", item.call.credentials, version=item.call.version)
+        replies: dict[int, Fresh] = {}
+        for server, results in answered.items():
+            child, history = results[index].followed, self.children.get((server, index))
+            if child is not None and history is not None and child.obj == obj:
+                replies[server] = Fresh(history, child.lt, child.code, child.answer)
+        judgement = judge(self.quorums, obj, replies, self._evidence(obj), self.views_max)
+        if isinstance(judgement, Agreed):
+            item.followed = judgement
+        elif isinstance(judgement, Named | Unsettled):
+            item.followed = None
