@@ -30,6 +30,9 @@ LOG_TAIL_BYTES: Final = 4096
 LISTENING: Final = "0A"
 """The state column of /proc/net/tcp for a listening socket."""
 
+SERVE: Final = "qunfs.cli.main serve"
+"""The module that runs a replica, and its first argument."""
+
 _children: dict[int, subprocess.Popen[bytes]] = {}
 """Replicas that this process started, kept so that they are reaped when they end."""
 
@@ -141,7 +144,7 @@ def registered(cluster: Cluster, server: int) -> Iterator[None]:
                 path.unlink()
 
 
-def start(cluster: Cluster, server: int, arguments: Sequence[str] = (), module: str = "qunfs.cli.main serve") -> int:
+def start(cluster: Cluster, server: int, arguments: Sequence[str] = (), module: str = SERVE) -> int:
     """Start a replica in a session of its own, logging to its log; its process number.
 
     ``module`` is the Python module to run, with a first argument if it needs one; ``arguments`` go last.
@@ -163,7 +166,7 @@ def start_and_wait(
     servers: Sequence[int],
     arguments: Sequence[str] = (),
     *,
-    module: str = "qunfs.cli.main serve",
+    module: str = SERVE,
     on_listening: Callable[[int], None] | None = None,
 ) -> None:
     """Start replicas and wait until each one listens.
@@ -191,9 +194,7 @@ def start_and_wait(
 
 def stop(cluster: Cluster, servers: Sequence[int], seconds_max: float = STOP_SECONDS_MAX) -> dict[int, bool]:
     """Stop replicas with SIGTERM, after ``seconds_max`` with SIGKILL: for each that ran, whether it needed SIGKILL."""
-    running = {server: pid for server in servers if (pid := replica_pid(cluster, server)) is not None}
-    for pid in running.values():
-        send_signal(pid, signal.SIGTERM)
+    running = {server: pid for server in servers if (pid := request_stop(cluster, server)) is not None}
     stuck = wait_gone(list(running.values()), seconds_max)
     for pid in stuck:
         send_signal(pid, signal.SIGKILL)
@@ -202,6 +203,14 @@ def stop(cluster: Cluster, servers: Sequence[int], seconds_max: float = STOP_SEC
     for server in running:
         _pid_file(cluster, server).unlink(missing_ok=True)
     return {server: pid in stuck for server, pid in running.items()}
+
+
+def request_stop(cluster: Cluster, server: int) -> int | None:
+    """Ask a replica to stop, without waiting; its process number, None when it does not run on this machine."""
+    pid = replica_pid(cluster, server)
+    if pid is not None:
+        send_signal(pid, signal.SIGTERM)
+    return pid
 
 
 def kill(cluster: Cluster, server: int) -> None:

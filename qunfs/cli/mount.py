@@ -1,0 +1,130 @@
+"""``qunfs mount``: show a cluster's file system at a mount point."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from qunfs.cli.options import ClientName, ClusterDirectory
+from qunfs.cli.output import Status, say
+from qunfs.protocol.errors import LocalError
+
+if TYPE_CHECKING:
+    from qunfs.cli.mount_process import MountRequest
+
+READY: Final = "ready"
+FAILED: Final = "failed"
+WAITING: Final = "waiting"
+
+
+def mount(
+    directory: ClusterDirectory,
+    mountpoint: Annotated[Path, typer.Argument(metavar="MOUNTPOINT", help="An existing directory.")],
+    client: ClientName = None,
+    contents: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Local directory for file contents; DIR/clients/NAME/contents by default."),
+    ] = None,
+    foreground: Annotated[bool, typer.Option("-f", "--foreground", help="Stay in the foreground.")] = False,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("-o", metavar="OPTS", help="Mount options with commas between them, for example attr_timeout=0."),
+    ] = None,
+    wait: Annotated[float, typer.Option(min=1.0, metavar="SECONDS", help="How long to wait for a quorum.")] = 30.0,
+    report_to: Annotated[int, typer.Option(hidden=True)] = -1,
+) -> None:
+    """Mount a cluster's file system.
+
+    It returns when an operation through the mount point has worked.  A process of its own serves the mount, until
+    "qunfs umount" or SIGTERM; with -f this process does, and Ctrl-C ends it.  Names and attributes live on the
+    replicas, file contents in the local directory.
+
+    Options: attr_timeout=SECONDS, entry_timeout=SECONDS (1 each; 0 = always ask the replicas), allow_other.
+
+    \b
+    Example:
+      qunfs mount c m
+      qunfs mount c m -o attr_timeout=0,entry_timeout=0
+
+    Exit codes: 0 mounted (with -f: unmounted), 1 not mounted (one line says why), 2 wrong usage.
+    """
+    from qunfs.cli.mount_process import prepare, serve_here
+
+    request = prepare(directory, mountpoint, client, contents, options or [], wait)
+    if not foreground:
+        _start(request)
+    elif report_to < 0:
+        serve_here(request, _Announcer(None))
+    else:
+        with open(report_to, "w", buffering=1) as pipe:
+            serve_here(request, _Announcer(pipe))
+
+
+class _Announcer:
+    """Tells whoever started the mount how it goes: the parent through a pipe, a person on the terminal."""
+
+    def __init__(self, pipe: IO[str] | None) -> None:
+        self._pipe = pipe
+
+    def __call__(self, word: str, text: str = "") -> None:
+        if self._pipe is None:
+            if word != FAILED:  # that one ends the program, which prints it
+                say(f"{word} {text}".rstrip())
+            return
+        with contextlib.suppress(BrokenPipeError):  # the parent was interrupted
+            self._pipe.write(f"{word} {text}\n")
+
+
+def _start(request: "MountRequest") -> None:
+    """Start the process that serves the mount and wait for its word.  Raises LocalError with the reason and the log."""
+    read_end, write_end = os.pipe()
+    request.log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "qunfs.cli.main", *request.arguments(), "--report-to", str(write_end)]
+    with request.log.open("ab") as log, open(read_end) as reports:
+        start = log.tell()
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=[write_end],
+            start_new_session=True,
+            cwd="/",
+        )
+        os.close(write_end)
+        try:
+            reason = _await_word(reports)
+        except BaseException:
+            child.send_signal(signal.SIGTERM)
+            child.wait()
+            raise
+    if reason is None:
+        child.returncode = 0  # it lives on as nobody's child
+        return
+    child.wait()
+    if not reason:
+        from qunfs.processes import tail_of
+
+        reason = tail_of(request.log, start).removeprefix("qunfs: ")
+    raise LocalError(f"{request.mountpoint}: not mounted: {reason} (log: {request.log})")
+
+
+def _await_word(reports: IO[str]) -> str | None:
+    """None when the mount works; else the reason, empty when the process ended without one."""
+    status = Status()
+    try:
+        for line in reports:
+            word, _, text = line.rstrip("\n").partition(" ")
+            if word == READY:
+                return None
+            if word == FAILED:
+                return text
+            status.show(text)
+        return ""
+    finally:
+        status.clear()

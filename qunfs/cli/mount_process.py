@@ -1,0 +1,235 @@
+"""The process behind a mount: client, service and FUSE loop together, and what it reports meanwhile."""
+
+import contextlib
+import dataclasses
+import logging
+import math
+import os
+import re
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from qunfs import cluster, mounts, processes
+from qunfs.cli.mount import FAILED, READY, WAITING
+from qunfs.cluster import Cluster
+from qunfs.nfs.service import MetadataService
+from qunfs.nfs.types import nfsstat3
+from qunfs.objects.ids import ROOT
+from qunfs.protocol.errors import LocalError
+from qunfs.protocol.operation import Credentials
+
+if TYPE_CHECKING:
+    from qunfs.net.driver import QuClient
+
+RECORD_SECONDS: Final = 1.0
+"""How often the record is brought up to date: what operations wait for is known within this time."""
+
+TIMEOUT_SECONDS_MAX: Final = 86400.0
+
+log = logging.getLogger("qunfs.mount")
+Announce = Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True)
+class MountRequest:
+    """What to mount where; ``options`` are the values given with -o, by name, still as text (None: no value)."""
+
+    cluster: Cluster
+    mountpoint: Path
+    client: str
+    contents: Path
+    options: dict[str, str | None]
+    wait_seconds: float
+
+    @property
+    def log(self) -> Path:
+        """The log of the mount when it runs in a process of its own."""
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", str(self.mountpoint)).strip("-")[-100:]
+        return processes.log_directory(self.cluster) / f"mount-{slug}.log"
+
+    def arguments(self) -> list[str]:
+        """The command line that serves this mount in the foreground, independent of the current directory."""
+        pairs = [name if value is None else f"{name}={value}" for name, value in self.options.items()]
+        return [
+            "mount",
+            str(self.cluster.directory),
+            str(self.mountpoint),
+            f"--client={self.client}",
+            f"--contents={self.contents}",
+            f"--wait={self.wait_seconds}",
+            *(["-o", ",".join(pairs)] if pairs else []),
+            "--foreground",
+        ]
+
+
+def prepare(
+    directory: Path,
+    mountpoint: Path,
+    client: str | None,
+    contents: Path | None,
+    options: Sequence[str],
+    wait_seconds: float,
+) -> MountRequest:
+    """Check all that can be checked before a mount is tried.  Raises LocalError."""
+    loaded = cluster.load(directory)
+    name = loaded.client(client).name
+    kind = mounts.filesystem_at(mountpoint)  # before anything looks at it: a dead mount would answer with an error
+    if kind is not None and kind.startswith("fuse"):
+        raise LocalError(f"{mountpoint}: something is mounted there; first: qunfs umount {mountpoint}")
+    if not mountpoint.is_dir():
+        raise LocalError(f"{mountpoint}: no such directory; make it with: mkdir -p {mountpoint}")
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        raise LocalError(
+            "/dev/fuse: cannot be used; load it (modprobe fuse), in a container allow it (--device /dev/fuse)"
+        )
+    where = loaded.contents_directory(name) if contents is None else contents.absolute()
+    given = parse_options(options)
+    mount_options(given)
+    return MountRequest(loaded, processes.canonical(mountpoint), name, where, given, wait_seconds)
+
+
+def parse_options(texts: Sequence[str]) -> dict[str, str | None]:
+    """``-o a=1,b -o c`` by name; a later value replaces an earlier one."""
+    given: dict[str, str | None] = {}
+    for text in texts:
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            name, equals, value = part.partition("=")
+            given[name] = value if equals else None
+    return given
+
+
+OPTION_TYPES: Final = {"attr_timeout": float, "entry_timeout": float, "allow_other": bool}
+
+
+def mount_options(given: dict[str, str | None]) -> dict[str, float | bool]:
+    """The typed values of -o options.  Raises LocalError for an unknown name or a bad value."""
+    typed: dict[str, float | bool] = {}
+    for name, value in given.items():
+        kind = OPTION_TYPES.get(name)
+        if kind is None:
+            raise LocalError(f"-o {name}: unknown; the options are {', '.join(OPTION_TYPES)}")
+        if kind is bool:
+            if value is not None:
+                raise LocalError(f"-o {name}: takes no value")
+            typed[name] = True
+            continue
+        try:
+            seconds = float(value or "")
+        except ValueError:
+            seconds = math.nan
+        if not 0 <= seconds <= TIMEOUT_SECONDS_MAX:
+            raise LocalError(f"-o {name}={value}: give seconds from 0 to {TIMEOUT_SECONDS_MAX:.0f}")
+        typed[name] = seconds
+    return typed
+
+
+def serve_here(request: MountRequest, announce: Announce) -> None:
+    """Serve a mount until it is unmounted, SIGTERM or SIGINT.  Raises LocalError when it could not be mounted."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        trio.run(_serve, request, announce)
+    except* (LocalError, OSError) as group:
+        error = _first(group)
+        announce(FAILED, str(error))
+        raise LocalError(str(error)) from error
+    finally:
+        mounts.remove_record(request.cluster, os.getpid())
+    log.info("unmounted %s", request.mountpoint)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _serve(request: MountRequest, announce: Announce) -> None:
+    import fuse_client.mount
+    from qunfs.net.driver import open_client
+    from qunfs.objects import REGISTRY
+
+    options = fuse_client.mount.MountOptions(**mount_options(request.options))
+    async with open_client(request.cluster, request.client, REGISTRY) as core, trio.open_nursery() as nursery:
+        service = MetadataService(core, request.cluster.n, secrets.randbits)
+        nursery.start_soon(_stop_on_signals, nursery.cancel_scope)
+        nursery.start_soon(_keep_record, request, core)
+        await _await_quorum(request, core, service, announce)
+
+        def on_ready() -> None:
+            nursery.start_soon(_try_mountpoint, request, core, announce)
+
+        await fuse_client.mount.serve(service, request.mountpoint, request.contents, options, on_ready)
+        nursery.cancel_scope.cancel()
+
+
+async def _stop_on_signals(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async for number in signals:
+            log.info("%s: unmounting", signal.Signals(number).name)
+            scope.cancel()
+            return
+
+
+async def _keep_record(request: MountRequest, core: "QuClient") -> None:
+    """Publish what operations wait for and the client's counters; log when waiting begins and ends."""
+    since, shown = time.time(), None
+    record = mounts.MountRecord(
+        os.getpid(), str(request.mountpoint), request.client, str(request.contents), str(request.log), since
+    )
+    while True:
+        now = dataclasses.replace(record, waiting=core.waiting(), statistics=core.statistics())
+        if now != shown:
+            mounts.write_record(request.cluster, now)
+        if now.waiting is not None and (shown is None or shown.waiting != now.waiting):
+            log.warning("operations wait: %s", now.waiting)
+        if shown is not None and shown.waiting is not None and now.waiting is None:
+            log.info("operations go on")
+        shown = now
+        await trio.sleep(RECORD_SECONDS)
+
+
+async def _await_quorum(
+    request: MountRequest, core: "QuClient", service: "MetadataService", announce: Announce
+) -> None:
+    """One operation straight to the replicas: without a quorum nothing is mounted that would hang."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_report_waiting, core, announce)
+        with trio.move_on_after(request.wait_seconds) as scope:
+            result = await service.getattr(Credentials(os.getuid(), os.getgid()), ROOT)
+        nursery.cancel_scope.cancel()
+    if scope.cancelled_caught:
+        reason = core.waiting() or "no answer from the replicas"
+        raise LocalError(f"{reason}, after {request.wait_seconds:.0f} s; see: qunfs status {request.cluster.directory}")
+    if result.status != nfsstat3.NFS3_OK:
+        raise LocalError(f"the root directory cannot be read: {result.status.name}")
+
+
+async def _report_waiting(core: "QuClient", announce: Announce) -> None:
+    while True:
+        await trio.sleep(2 * RECORD_SECONDS)
+        announce(WAITING, core.waiting() or "for the replicas' answers")
+
+
+async def _try_mountpoint(request: MountRequest, core: "QuClient", announce: Announce) -> None:
+    """An operation through the kernel.  Raises LocalError, which unmounts, when it fails or takes too long."""
+
+    def look() -> None:
+        os.stat(request.mountpoint)
+        with contextlib.suppress(PermissionError), os.scandir(request.mountpoint) as entries:
+            next(entries, None)
+
+    with trio.move_on_after(request.wait_seconds) as scope:
+        await trio.to_thread.run_sync(look, abandon_on_cancel=True)
+    if scope.cancelled_caught:
+        raise LocalError(f"no answer through the mount point: {core.waiting() or 'the reason is unknown'}")
+    log.info("mounted %s as %s, contents in %s", request.mountpoint, request.client, request.contents)
+    announce(READY)

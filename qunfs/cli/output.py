@@ -1,0 +1,48 @@
+"""How commands speak: results to standard output, progress and errors to standard error."""
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PLAIN_WIDTH: Final = 132
+"""Columns of tables that go to a file or a pipe, which would otherwise be cut to 80."""
+
+
+def say(text: str) -> None:
+    """One line about what happens, to standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def console() -> "Console":
+    """Where tables go: standard output."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
+
+
+class Status:
+    """A line on a terminal that is written over; elsewhere one line for each text."""
+
+    def __init__(self) -> None:
+        self._shown = ""
+        self.interactive = sys.stderr.isatty()
+
+    def show(self, text: str) -> None:
+        """Say how far a command is."""
+        if text == self._shown:
+            return
+        if self.interactive:
+            sys.stderr.write(f"\r\033[K{text}")
+            sys.stderr.flush()
+        else:
+            say(text)
+        self._shown = text
+
+    def clear(self) -> None:
+        """Remove the line."""
+        if self._shown and self.interactive:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
+        self._shown = ""

@@ -1,0 +1,158 @@
+"""``qunfs status``: what each replica and mount does."""
+
+import json
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from qunfs.cli.options import ClientName, ClusterDirectory
+from qunfs.cli.output import Status, console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from qunfs.cluster import Cluster
+    from qunfs.mounts import MountRecord
+
+ANSWER_SECONDS_MAX: Final = 3.0
+
+
+def status(
+    directory: ClusterDirectory,
+    client: ClientName = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the tables.")] = False,
+) -> None:
+    """Tell how replicas and mounts are.
+
+    It asks every replica, and says whether operations run or what they wait for.  A replica that does not answer
+    within three seconds counts as silent.
+
+    \b
+    Example:
+      qunfs status c
+      qunfs status c --json
+
+    Exit codes: 0 told, whatever the state; 1 could not be told (one line says why), 2 wrong usage.
+    """
+    from qunfs import cluster, mounts
+
+    loaded = cluster.load(directory)
+    progress = Status()
+    if progress.interactive:
+        progress.show("asking the replicas")
+    try:
+        replicas = replica_rows(loaded, ask(loaded, client))
+    finally:
+        progress.clear()
+    records = mounts.records(loaded)
+    waiting = what_is_missing(loaded, replicas)
+    if as_json:
+        print(json.dumps(_as_object(loaded, replicas, records, waiting), indent=2))
+        return
+    out = console()
+    out.print(_table(replicas))
+    answering = sum(row["state"] == "running" for row in replicas)
+    out.print(f"{answering} of {loaded.n} replicas answer; operations " + (f"wait: {waiting}" if waiting else "run"))
+    for record in records:
+        doing = f"waits: {record.waiting}" if record.waiting else "works"
+        out.print(f"{record.mountpoint} (process {record.pid}, {record.client}) {doing}")
+
+
+def ask(loaded: "Cluster", client: str | None) -> list[dict[str, Any] | None]:
+    """What each replica says about itself, in order; None for one that does not answer in time."""
+    import trio
+
+    from qunfs.net.driver import open_client
+    from qunfs.objects import REGISTRY
+
+    answers: list[dict[str, Any] | None] = [None] * loaded.n
+
+    async def run() -> None:
+        async with open_client(loaded, client, REGISTRY) as core, trio.open_nursery() as nursery:
+
+            async def one(server: int) -> None:
+                with trio.move_on_after(ANSWER_SECONDS_MAX):
+                    answers[server] = await core.server_status(server)
+
+            for server in range(loaded.n):
+                nursery.start_soon(one, server)
+
+    trio.run(run)
+    return answers
+
+
+def replica_rows(loaded: "Cluster", answers: Sequence[dict[str, Any] | None]) -> list[dict[str, Any]]:
+    """One row per replica: its place, process and state, and whatever it says about itself."""
+    from qunfs.processes import replica_pid
+
+    rows = []
+    for server, answer in zip(loaded.servers, answers, strict=True):
+        pid = replica_pid(loaded, server.index)
+        silent = "silent" if pid is not None else "not running"
+        row = {"server": server.index, "address": f"{server.host}:{server.port}", "pid": pid}
+        rows.append({**(answer or {}), **row, "state": silent if answer is None else "running"})
+    return rows
+
+
+def what_is_missing(loaded: "Cluster", rows: Sequence[dict[str, Any]]) -> str | None:
+    """What operations wait for, judged by who answers; None when a quorum does."""
+    from qunfs.protocol.quorum import mask_of
+
+    answering = {row["server"] for row in rows if row["state"] == "running"}
+    if loaded.quorums.contains_quorum(mask_of(sorted(answering))):
+        return None
+    missing = [str(server) for server in range(loaded.n) if server not in answering]
+    needed = loaded.quorums.q - len(answering)
+    return f"for {needed} of the replicas {', '.join(missing)}"
+
+
+def _as_object(
+    loaded: "Cluster", rows: Sequence[dict[str, Any]], records: "Sequence[MountRecord]", waiting: str | None
+) -> dict[str, Any]:
+    import dataclasses
+
+    return {
+        "directory": str(loaded.directory),
+        "b": loaded.b,
+        "t": loaded.t,
+        "n": loaded.n,
+        "quorum": waiting is None,
+        "waiting": waiting,
+        "replicas": list(rows),
+        "mounts": [dataclasses.asdict(record) for record in records],
+    }
+
+
+COLUMNS: Final = {
+    "server": "replica",
+    "address": "address",
+    "pid": "process",
+    "state": "state",
+    "durability": "durability",
+    "operations": "operations",
+    "objects": "objects",
+    "uptime_s": "up",
+}
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> "Table":
+    from rich.table import Table
+
+    table = Table()
+    for title in COLUMNS.values():
+        table.add_column(title, justify="left" if title in ("address", "state", "durability") else "right")
+    for row in rows:
+        table.add_row(
+            *(_cell(key, row.get(key)) for key in COLUMNS), style=None if row["state"] == "running" else "red"
+        )
+    return table
+
+
+def _cell(key: str, value: object) -> str:
+    if value is None:
+        return "-"
+    if key == "uptime_s" and isinstance(value, int | float):
+        return time.strftime("%H:%M:%S", time.gmtime(value)) if value < 86400 else f"{value / 86400:.1f} days"
+    return f"{value:,}" if key in ("operations", "objects") and isinstance(value, int) else str(value)

@@ -1,0 +1,48 @@
+"""``qunfs up``: start the replicas that do not run."""
+
+from typing import Annotated
+
+import typer
+
+from qunfs.cli.options import ClusterDirectory, Durability, DurabilityOption
+from qunfs.cli.output import Status, say
+
+
+def up(
+    directory: ClusterDirectory,
+    durability: DurabilityOption = Durability.SYNC,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Start replicas whose newest operations a power cut may have undone.")
+    ] = False,
+) -> None:
+    """Start a cluster's replicas.
+
+    It starts those of this machine and returns when each one listens.  Replicas that run are left alone, so it also
+    brings back those that died.  Their logs are in DIR/log.
+
+    \b
+    Example:
+      qunfs up c
+      qunfs up c --durability async
+
+    Exit codes: 0 all listen, 1 one did not start (its log's last line says why), 2 wrong usage.
+    """
+    from qunfs import cluster, processes
+
+    loaded = cluster.load(directory)
+    missing = [server.index for server in loaded.servers if processes.replica_pid(loaded, server.index) is None]
+    started: list[int] = []
+    status = Status()
+
+    def on_listening(server: int) -> None:
+        started.append(server)
+        if status.interactive:
+            status.show(f"{len(started)} of {len(missing)} replicas listen")
+
+    arguments = ["--durability", durability.value, *(["--accept-loss"] if accept_loss else [])]
+    try:
+        processes.start_and_wait(loaded, missing, arguments, on_listening=on_listening)
+    finally:
+        status.clear()
+    before = loaded.n - len(missing)
+    say(f"{loaded.n} replicas listen" + (f", {before} of them did before" if before else ""))
