@@ -102,7 +102,7 @@ class Cluster:
             if client.name == name:
                 return client
         names = ", ".join(client.name for client in self.clients)
-        raise LocalError(f"{self.directory / FILE_NAME}: no client {name!r}; choose one of: {names}")
+        raise LocalError(f"{self._toml}: no client {name!r}; choose one of: {names}")
 
     @cached_property
     def peers(self) -> PeerDirectory:
@@ -144,14 +144,23 @@ class Cluster:
         for other in self.servers:
             low, high = sorted((server, other.index))
             ends = b"".join(i.to_bytes(4, "big") + self.servers[i].mac_public for i in (low, high))
-            secret = private.exchange(X25519PublicKey.from_public_bytes(other.mac_public))
+            try:
+                secret = private.exchange(X25519PublicKey.from_public_bytes(other.mac_public))
+            except ValueError as error:
+                raise LocalError(
+                    f"{self._toml}: server[{other.index}].mac_public is no X25519 key; restore it"
+                ) from error
             kdf = HKDF(SHA256(), length=32, salt=self.identity, info=b"qunfs history authenticator" + ends)
             keys[other.index] = kdf.derive(secret)
         return keys
 
+    @property
+    def _toml(self) -> Path:
+        return self.directory / FILE_NAME
+
     def _server_directory(self, server: int) -> Path:
         if not 0 <= server < self.n:
-            raise LocalError(f"{self.directory / FILE_NAME}: no server {server}; choose one from 0 to {self.n - 1}")
+            raise LocalError(f"{self._toml}: no server {server}; choose one from 0 to {self.n - 1}")
         return self.directory / "servers" / str(server)
 
     def _client_directory(self, name: str) -> Path:
