@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import pytest
+
+from qunfs.cli.mount_process import MountRequest, mount_options, parse_options
+from qunfs.cluster import Cluster
+from qunfs.protocol.errors import LocalError
+
+
+def test_options_come_in_one_word_or_in_several() -> None:
+    assert parse_options(["attr_timeout=0, entry_timeout=2", "allow_other"]) == {
+        "attr_timeout": "0",
+        "entry_timeout": "2",
+        "allow_other": None,
+    }
+    assert parse_options(["attr_timeout=1", "attr_timeout=5"]) == {"attr_timeout": "5"}
+    assert parse_options([",,"]) == {}
+
+
+def test_options_are_typed() -> None:
+    assert mount_options({"attr_timeout": "0.5", "allow_other": None}) == {"attr_timeout": 0.5, "allow_other": True}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"attr_timeout": None}, {"attr_timeout": "-1"}, {"attr_timeout": "nan"}, {"attr_timeout": "x"},
+     {"entry_timeout": "1e9"}, {"allow_other": "yes"}, {"noatime": None}],
+)  # fmt: skip
+def test_wrong_options_are_named(given: dict[str, str | None]) -> None:
+    with pytest.raises(LocalError, match=f"^-o {next(iter(given))}"):
+        mount_options(given)
+
+
+def test_the_serving_process_does_not_depend_on_the_current_directory(made: Cluster) -> None:
+    request = MountRequest(
+        made, Path("/srv/m"), "client-1", Path("/srv/contents"), {"attr_timeout": "0", "allow_other": None}, 30.0
+    )
+    words = request.arguments()
+    assert words[:3] == ["mount", str(made.directory), "/srv/m"]
+    assert words[words.index("-o") + 1] == "attr_timeout=0,allow_other"
+    assert request.log == made.directory / "log" / "mount-srv-m.log"

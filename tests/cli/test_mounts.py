@@ -1,0 +1,78 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from qunfs import mounts
+from qunfs.cluster import Cluster
+from qunfs.protocol.errors import LocalError
+
+TABLE = r"""proc /proc proc rw 0 0
+/dev/vda / ext4 rw 0 0
+qunfs /srv/a\040b fuse.qunfs rw 0 0
+tmpfs /srv/a\040b/inner tmpfs rw 0 0
+qunfs /srv/a\040b/inner fuse.qunfs rw 0 0
+"""
+
+
+@pytest.fixture
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mounts").write_text(TABLE)
+    monkeypatch.setattr(mounts, "MOUNT_TABLE", tmp_path / "mounts")
+
+
+@pytest.mark.usefixtures("table")
+def test_the_topmost_file_system_counts() -> None:
+    assert mounts.filesystem_at(Path("/srv/a b")) == "fuse.qunfs"
+    assert mounts.filesystem_at(Path("/srv/a b/inner")) == "fuse.qunfs"
+    assert mounts.filesystem_at(Path("/srv")) is None
+
+
+@pytest.mark.usefixtures("table")
+def test_mounts_below_a_directory_come_innermost_first() -> None:
+    below = mounts.mounted_below(Path("/srv/a b"))
+    assert [str(path) for path in below] == ["/srv/a b/inner", "/srv/a b/inner", "/srv/a b"]
+    assert mounts.mounted_below(Path("/srv/a")) == []
+
+
+@pytest.mark.usefixtures("table")
+def test_only_our_own_mounts_are_unmounted() -> None:
+    with pytest.raises(LocalError, match="nothing is mounted there"):
+        mounts.unmount(Path("/srv"))
+    with pytest.raises(LocalError, match="a proc file system"):
+        mounts.unmount(Path("/proc"))
+
+
+def test_records_of_processes_that_run_are_listed_and_others_cleared(made: Cluster) -> None:
+    alive = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", str(made.directory)])
+    dead = 2**22 + 1  # above the largest process number
+    try:
+        record = mounts.MountRecord(alive.pid, "/m", "client-1", "/c", "/l", 5.0, "for 1 replica", {"operations": 7})
+        mounts.write_record(made, record)
+        mounts.write_record(made, mounts.MountRecord(dead, "/m2", "client-2", "/c", "/l", 5.0))
+        (made.run_directory / "mount-77.json").write_text("{half")
+        assert mounts.records(made) == [record]
+        assert not (made.run_directory / f"mount-{dead}.json").exists()
+        mounts.remove_record(made, alive.pid)
+        assert mounts.records(made) == []
+    finally:
+        alive.kill()
+        alive.wait()
+
+
+def test_a_process_serves_a_mount_point_when_its_command_line_says_so(tmp_path: Path) -> None:
+    program = tmp_path / "qunfs"
+    program.write_text("import sys; print(flush=True); sys.stdin.read()")
+    command = [sys.executable, str(program), "mount", "c", "m"]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert mounts.daemons_of(tmp_path / "m") == [child.pid]
+        assert mounts.daemons_of(tmp_path / "n") == []
+        child.communicate()
+
+
+def test_this_process_serves_nothing() -> None:
+    assert os.getpid() not in mounts.daemons_of(Path.cwd())
