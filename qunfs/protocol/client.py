@@ -509,7 +509,7 @@ class Client:
         yield Phase("READ", self.order_of(home), message, (ids,), judge, note)
 
     def _status(self, server: int) -> _Running:
-        def judge(replies: dict[int, Reply], final: bool) -> dict[str, Any] | None:
+        def judge(replies: dict[int, Reply], _final: bool) -> dict[str, Any] | None:
             reply = replies.get(server)
             return reply.values if isinstance(reply, StatusReply) else None
 

@@ -6,7 +6,7 @@ version which this replica lacks is parked until object sync has fetched it, and
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -87,6 +87,7 @@ class Replica:
         store: StoreView,
         rights: Mapping[int, Rights],
         limits: Limits = DEFAULT_LIMITS,
+        describe: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self.server, self.quorums, self.store, self.limits = server, quorums, store, limits
         self._authenticator, self._registry, self._rights = authenticator, registry, rights
@@ -96,6 +97,7 @@ class Replica:
         self._vouched: OrderedDict[LogicalTimestamp, tuple[Candidate, bytes]] = OrderedDict()
         self._answers: OrderedDict[LogicalTimestamp, bytes] = OrderedDict()
         self._rate = RepairRate()
+        self._describe = describe
         self.counters: Counter[str] = Counter()
 
     # ---- the driver's side
@@ -142,8 +144,8 @@ class Replica:
         return len(self._sync) > 0
 
     def status(self) -> dict[str, Any]:
-        """Counters for people and programs; the driver adds its own."""
-        return {**self.counters, "syncs_running": len(self._sync), "syncs": self._sync.completed}
+        """Counters for people and programs, with what the driver has to add."""
+        return {**self._describe(), **self.counters, "syncs_running": len(self._sync), "syncs": self._sync.completed}
 
     def _outgoing(self) -> list[Send]:
         asked = [Send(None, server, payload) for server, payload in self._sync.outgoing]

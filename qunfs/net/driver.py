@@ -1,0 +1,263 @@
+"""The client's driver: joins the protocol's client to the reactor and to trio, and nothing else does.
+
+Submitting an operation sends its first requests at once; a pump task takes in replies, lets time pass and wakes the
+tasks whose operations are complete.
+"""
+
+import logging
+import os
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import trio
+
+from qunfs.cluster import Cluster
+from qunfs.net.connection import Connection
+from qunfs.net.reactor import Reactor
+from qunfs.net.tls import Peer
+from qunfs.protocol.client import Client, Completion
+from qunfs.protocol.errors import MalformedMessage
+from qunfs.protocol.operation import SESSION_BYTES, Answer, Call, Registry
+from qunfs.protocol.planning import Identity
+
+log = logging.getLogger("qunfs.client")
+
+REDIAL_FIRST_S: Final = 0.1
+REDIAL_MAX_S: Final = 2.0
+WAIT_REPORT_S: Final = 3.0
+"""How long operations may wait for servers before the log says so (and again at every tenfold)."""
+_PUMP_MAX_S: Final = 1.0
+
+
+class _Waiter:
+    """A task that waits for a completion."""
+
+    __slots__ = ("completion", "event")
+
+    def __init__(self) -> None:
+        self.event = trio.Event()
+        self.completion: Completion | None = None
+
+
+class QuClient:
+    """The update core over the network; made by :func:`open_client`.  Implements QueryUpdate."""
+
+    def __init__(self, cluster: Cluster, name: str | None, registry: Registry) -> None:
+        self._cluster = cluster
+        principal = cluster.client(name)
+        identity = Identity(principal.index, os.urandom(SESSION_BYTES))
+        self._client = Client(identity, cluster.quorums, registry, random.SystemRandom().random)
+        self._reactor = Reactor(self, cluster.client_tls(principal.name), cluster.peers)
+        self._connections: dict[int, Connection] = {}
+        self._down: dict[int, str] = {}
+        self._redial: dict[int, tuple[float, float]] = {}
+        self._waiters: dict[int, _Waiter] = {}
+        self._bytes_closed = 0
+        self._reported = WAIT_REPORT_S
+        self._all_heard_of = trio.Event()
+        self._sleeps_until = 0.0
+
+    # ---- for services
+
+    async def query(self, *calls: Call) -> list[Answer]:
+        """Answers in the order of the calls.  Raises OperationRefused; waits while no quorum can be reached."""
+        self._client.wall_ns = time.time_ns()
+        answers: list[Answer] = await self._finish(self._client.submit_query(calls, time.monotonic()))
+        return answers
+
+    async def update(self, call: Call) -> bytes:
+        """The answer of an update that ran exactly once.  Raises OperationRefused; waits while there is no quorum.
+
+        A cancelled update may or may not take effect.
+        """
+        self._client.wall_ns = time.time_ns()
+        answer: bytes = await self._finish(self._client.submit_update(call, time.monotonic()))
+        return answer
+
+    async def server_status(self, server: int, timeout_s: float = 2.0) -> dict[str, Any] | None:
+        """What a server says of itself, None when it does not answer in time."""
+        with trio.move_on_after(timeout_s):
+            values: dict[str, Any] = await self._finish(self._client.submit_status(server, time.monotonic()))
+            return values
+        return None
+
+    def statistics(self) -> dict[str, int]:
+        """Counters since the start: operations, round trips, repairs and so on."""
+        wire = self._bytes_closed + sum(c.bytes_in + c.bytes_out for c in self._connections.values())
+        return {**self._client.counters, **self._client.rpc.counters, "wire_bytes": wire}
+
+    def waiting(self, longer_than_s: float = WAIT_REPORT_S) -> str | None:
+        """What operations have been waiting for longer than this, None when none has."""
+        overdue = self._client.overdue(time.monotonic() - longer_than_s)
+        if not overdue:
+            return None
+        missing = sorted(set.intersection(*(set(servers) for _, _, servers in overdue)))
+        oldest = time.monotonic() - min(began for _, began, _ in overdue)
+        reasons = "; ".join(f"{s}: {self._down.get(s, 'no answer')}" for s in missing)
+        have = self._cluster.n - len(missing)
+        need = self._cluster.quorums.q
+        return (
+            f"{len(overdue)} operation(s) waiting, the oldest for {oldest:.0f} s: {have} of {self._cluster.n} servers "
+            f"answer and {need} are needed; missing {reasons or 'none'}"
+        )
+
+    # ---- what the reactor tells
+
+    def on_connected(self, connection: Connection) -> None:
+        """A server has been reached."""
+        server = connection.peer.index
+        self._connections[server] = connection
+        self._redial.pop(server, None)
+        if self._down.pop(server, None) is not None:
+            log.info("server %d is back", server)
+        self._client.connected(server, time.monotonic())
+        self._heard_of_one()
+
+    def on_frames(self, batch: list[tuple[Connection, bytes]]) -> None:
+        """Replies of servers."""
+        now = time.monotonic()
+        self._client.wall_ns = time.time_ns()
+        for connection, payload in batch:
+            try:
+                self._client.receive(connection.peer.index, payload, now)
+            except MalformedMessage as error:
+                log.warning("%s sent a malformed message: %s", connection.peer, error)
+                connection.close(f"malformed message: {error}")
+
+    def on_closed(self, connection: Connection, reason: str) -> None:
+        """The connection to a server is gone; call it again soon."""
+        self._bytes_closed += connection.bytes_in + connection.bytes_out
+        server = connection.peer.index
+        if self._connections.get(server) is connection:
+            del self._connections[server]
+            self._lost(server, reason)
+            self._client.disconnected(server, time.monotonic())
+
+    def on_dial_failed(self, peer: Peer, reason: str) -> None:
+        """A server could not be reached; call it again later."""
+        self._lost(peer.index, reason)
+
+    def _lost(self, server: int, reason: str) -> None:
+        if server not in self._down:
+            log.warning("server %d cannot be reached: %s", server, reason)
+        self._down[server] = reason
+        _, wait = self._redial.get(server, (0.0, REDIAL_FIRST_S / 2))
+        wait = min(REDIAL_MAX_S, 2 * wait)
+        self._redial[server] = (time.monotonic() + wait, wait)
+        self._heard_of_one()
+
+    def _heard_of_one(self) -> None:
+        if len(self._connections.keys() | self._down.keys()) == self._cluster.n:
+            self._all_heard_of.set()
+
+    # ---- the pump
+
+    async def _finish(self, ticket: int) -> Any:
+        waiter = self._waiters[ticket] = _Waiter()
+        self._after_activity()
+        due = self._client.next_tick()
+        if due is not None and due < self._sleeps_until:
+            self._reactor.wake()
+        try:
+            await waiter.event.wait()
+        finally:
+            del self._waiters[ticket]
+            if waiter.completion is None:
+                self._client.cancel(ticket)
+                self._after_activity()
+        completion = waiter.completion
+        assert completion is not None
+        if completion.error is not None:
+            raise completion.error
+        return completion.result
+
+    def _after_activity(self) -> None:
+        """Send what the client has to send and wake the tasks whose operations are complete."""
+        rpc = self._client.rpc
+        if rpc.outgoing:
+            outgoing, rpc.outgoing = rpc.outgoing, []
+            for server, payload in outgoing:
+                connection = self._connections.get(server)
+                if connection is not None:
+                    connection.send(payload)
+            self._reactor.flush()
+        if self._client.completions:
+            completions, self._client.completions = self._client.completions, []
+            for completion in completions:
+                waiter = self._waiters.get(completion.ticket)
+                if waiter is not None:
+                    waiter.completion = completion
+                    waiter.event.set()
+
+    async def pump(self) -> None:
+        """Run the connections until cancelled."""
+        for server in range(self._cluster.n):
+            self._dial(server)
+        while True:
+            await self._wait_for_something()
+            self._reactor.poll(0)
+            self._let_time_pass()
+            self._after_activity()
+
+    async def _wait_for_something(self) -> None:
+        due = self._client.next_tick()
+        now = time.monotonic()
+        redial = min((at for at, _ in self._redial.values()), default=now + _PUMP_MAX_S)
+        wait = min(_PUMP_MAX_S, redial - now, (due - now) if due is not None else _PUMP_MAX_S)
+        self._sleeps_until = now + wait
+        with trio.move_on_after(max(0.0, wait)):
+            await trio.lowlevel.wait_readable(self._reactor.fileno())
+
+    def _let_time_pass(self) -> None:
+        now = time.monotonic()
+        due = self._client.next_tick()
+        if due is not None and due <= now:
+            self._client.wall_ns = time.time_ns()
+            self._client.tick(now)
+        for server, (at, wait) in list(self._redial.items()):
+            if at <= now and server not in self._connections:
+                self._redial[server] = (now + 3600.0, wait)
+                self._dial(server)
+        self._report_waiting()
+
+    def _report_waiting(self) -> None:
+        text = self.waiting(self._reported)
+        if text is not None:
+            log.warning("%s", text)
+            self._reported *= 10
+        elif self._reported > WAIT_REPORT_S and self.waiting() is None:
+            log.info("operations go on")
+            self._reported = WAIT_REPORT_S
+
+    def _dial(self, server: int) -> None:
+        entry = self._cluster.servers[server]
+        self._reactor.dial(Peer("server", server), entry.host, entry.port)
+
+    async def first_connections(self, timeout_s: float) -> None:
+        """Wait until every server is reached or known to be down, or the time is over."""
+        with trio.move_on_after(timeout_s):
+            await self._all_heard_of.wait()
+
+    def close(self) -> None:
+        """End all connections."""
+        self._reactor.close()
+
+
+@asynccontextmanager
+async def open_client(cluster: Cluster, name: str | None, registry: Registry) -> AsyncIterator[QuClient]:
+    """A client of the cluster under one of its client names (None: the first).
+
+    Raises LocalError for a name that the cluster does not have or keys that are missing.
+    """
+    client = QuClient(cluster, name, registry)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.pump)
+            await client.first_connections(2.0)
+            yield client
+            nursery.cancel_scope.cancel()
+    finally:
+        client.close()

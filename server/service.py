@@ -1,0 +1,216 @@
+"""The service loop of one replica: a batch of frames, one storage transaction, one commit, then the replies."""
+
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from qunfs.cluster import Cluster, load
+from qunfs.net.connection import Connection
+from qunfs.net.reactor import Reactor
+from qunfs.net.tls import Peer
+from qunfs.objects import REGISTRY
+from qunfs.objects.genesis import genesis_rows
+from qunfs.protocol.admission import Rights, Squash
+from qunfs.protocol.authenticator import Authenticator
+from qunfs.protocol.errors import LocalError, MalformedMessage, QunfsError, StorageError
+from qunfs.protocol.replica import Origin, Replica, Send
+from server.lmdb_rows import Durability
+from server.store import ReplicaStore, open_store
+
+log = logging.getLogger("qunfs.server")
+
+IDLE_WAIT_S: Final = 5.0
+SYNC_TICK_S: Final = 0.05
+QUEUED_FOR_PEER_MAX: Final = 4096
+"""Messages to a peer that is being dialled; the sync jobs behind them ask others when it does not answer."""
+
+ReplicaFactory = Callable[..., Replica]
+
+
+class Service:
+    """One replica on its sockets and its disk."""
+
+    def __init__(
+        self, cluster: Cluster, server: int, store: ReplicaStore, durability: Durability, factory: ReplicaFactory
+    ) -> None:
+        self._cluster, self._server, self._store, self._durability = cluster, server, store, durability
+        self._reactor = Reactor(self, cluster.server_tls(server), cluster.peers)
+        rights = {c.index: Rights(c.rights == "rw", Squash(c.squash), c.uids, c.gids) for c in cluster.clients}
+        authenticator = Authenticator(server, cluster.pair_keys(server))
+        self._replica = factory(
+            server, cluster.quorums, authenticator, REGISTRY, store, rights, describe=self._describe
+        )
+        self._links: dict[int, Connection] = {}
+        self._link_of: dict[Connection, int] = {}
+        self._next_link = 1
+        self._dialled: dict[int, Connection] = {}
+        self._for_peer: dict[int, list[bytes]] = {}
+        self._started = time.monotonic()
+        self._stop_signal: signal.Signals | None = None
+        self._last_tick = 0.0
+        self._batches = 0
+        self._frames = 0
+        self._bytes_closed = 0
+
+    # ---- life
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT.  Raises LocalError for a bad address and StorageError."""
+        mine = self._cluster.servers[self._server]
+        self._reactor.listen(mine.host, mine.port)
+        wake, ring = socket.socketpair()
+        for end in (wake, ring):
+            end.setblocking(False)
+        previous = {s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT)}
+        before = signal.set_wakeup_fd(ring.fileno(), warn_on_full_buffer=False)
+        self._reactor.add_reader(wake.fileno(), lambda: _drain(wake))
+        log.info("server %d listens on %s:%d, durability %s", self._server, mine.host, mine.port, self._durability)
+        try:
+            while self._stop_signal is None:
+                self._reactor.poll(SYNC_TICK_S if self._replica.busy() else IDLE_WAIT_S)
+                if self._replica.busy() and time.monotonic() - self._last_tick >= SYNC_TICK_S:
+                    self._tick()
+            log.info("server %d stops on %s", self._server, self._stop_signal.name)
+        finally:
+            signal.set_wakeup_fd(before)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            self._reactor.remove_reader(wake.fileno())
+            self._reactor.close()
+            wake.close()
+            ring.close()
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        self._stop_signal = signal.Signals(number)
+
+    def _tick(self) -> None:
+        self._last_tick = time.monotonic()
+        sends = self._replica.tick(self._last_tick, time.time_ns())
+        self._store.commit()
+        self._dispatch(sends)
+
+    # ---- what the reactor tells
+
+    def on_connected(self, connection: Connection) -> None:
+        """A client or another server has called, or has been reached."""
+        link, self._next_link = self._next_link, self._next_link + 1
+        self._links[link] = connection
+        self._link_of[connection] = link
+        if connection.peer.kind == "server":
+            queued = self._for_peer.pop(connection.peer.index, [])
+            if queued or connection.peer.index not in self._dialled:
+                self._dialled[connection.peer.index] = connection
+            for payload in queued:
+                connection.send(payload)
+
+    def on_frames(self, batch: list[tuple[Connection, bytes]]) -> None:
+        """Step through everything that has come, make it durable, then answer."""
+        now, wall_ns = time.monotonic(), time.time_ns()
+        self._batches += 1
+        self._frames += len(batch)
+        sends: list[Send] = []
+        for connection, payload in batch:
+            link = self._link_of.get(connection)
+            if link is None:
+                continue
+            origin = Origin(connection.peer.kind == "server", connection.peer.index, link)
+            try:
+                sends += self._replica.step(origin, payload, now, wall_ns)
+            except MalformedMessage as error:
+                log.warning("%s sent a malformed message: %s", connection.peer, error)
+                connection.close(f"malformed message: {error}")
+        self._store.commit()
+        self._dispatch(sends)
+
+    def on_closed(self, connection: Connection, reason: str) -> None:
+        """A connection is over; what was to go out on it is moot."""
+        log.debug("connection to %s ended: %s", connection.peer, reason)
+        self._bytes_closed += connection.bytes_in + connection.bytes_out
+        del self._links[self._link_of.pop(connection)]
+        if self._dialled.get(connection.peer.index) is connection:
+            del self._dialled[connection.peer.index]
+
+    def on_dial_failed(self, peer: Peer, reason: str) -> None:
+        """Another server cannot be reached; the sync jobs ask others after their time-out."""
+        log.info("cannot reach %s: %s", peer, reason)
+        self._for_peer.pop(peer.index, None)
+
+    # ---- sending
+
+    def _dispatch(self, sends: list[Send]) -> None:
+        for origin, server, payload in sends:
+            if origin is None:
+                self._send_to_server(server, payload)
+            elif (connection := self._links.get(origin.link)) is not None:
+                connection.send(payload)
+        self._reactor.flush()
+
+    def _send_to_server(self, server: int, payload: bytes) -> None:
+        connection = self._dialled.get(server)
+        if connection is not None:
+            connection.send(payload)
+            return
+        queued = self._for_peer.get(server)
+        if queued is None:
+            self._for_peer[server] = [payload]
+            peer = self._cluster.servers[server]
+            self._reactor.dial(Peer("server", server), peer.host, peer.port)
+        elif len(queued) < QUEUED_FOR_PEER_MAX:
+            queued.append(payload)
+
+    def _describe(self) -> dict[str, Any]:
+        times = os.times()
+        return {
+            "server": self._server,
+            "pid": os.getpid(),
+            "uptime_s": time.monotonic() - self._started,
+            "durability": self._durability,
+            "cpu_s": times.user + times.system,
+            "connections": len(self._links),
+            "strangers_refused": self._reactor.strangers_refused,
+            "batches": self._batches,
+            "frames": self._frames,
+            "wire_bytes": self._bytes_closed + sum(c.bytes_in + c.bytes_out for c in self._link_of),
+        }
+
+
+def _drain(wake: socket.socket) -> None:
+    wake.recv(4096)
+
+
+def run(
+    directory: Path,
+    server: int,
+    *,
+    durability: Durability = "sync",
+    accept_loss: bool = False,
+    replica_factory: ReplicaFactory = Replica,
+) -> int:
+    """Run a replica until it is told to stop; the exit code (0 after SIGTERM or SIGINT, 1 when it had to stop).
+
+    ``replica_factory`` takes what :class:`Replica` takes.  Raises QunfsError when it could not even start.
+    """
+    cluster = load(directory)
+    if not 0 <= server < cluster.n:
+        raise LocalError(f"no server {server} in {directory}: choose one from 0 to {cluster.n - 1}")
+    genesis = cluster.genesis
+    rows = genesis_rows(genesis.uid, genesis.gid, genesis.mode, genesis.time_ns)
+    store = open_store(cluster.data_directory(server), rows, durability, accept_loss)
+    clean = False
+    try:
+        Service(cluster, server, store, durability, replica_factory).run()
+        clean = True
+    except StorageError as error:
+        log.error("server %d stops: %s", server, error)
+        return 1
+    except QunfsError:
+        clean = True
+        raise
+    finally:
+        store.close(clean=clean)
+    return 0
