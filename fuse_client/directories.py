@@ -1,0 +1,93 @@
+"""Open directories: READDIRPLUS pages, larger than what the kernel takes at a time.
+
+A page is dropped as soon as this mount changes the directory: an entry that is handed to the kernel after it was
+removed would come back to life in the kernel's cache.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from fuse_client.errors import check
+from fuse_client.files import Files
+from fuse_client.names import NameCache
+from qunfs.nfs.service import MetadataService
+from qunfs.nfs.types import COOKIE_VERIFIER, entryplus3
+from qunfs.protocol.operation import Credentials
+
+PAGE_BYTES: Final = 65_536
+"""What one READDIRPLUS asks for; the kernel takes 4 KiB at a time."""
+
+_DOTS: Final = (b".", b"..")
+
+
+@dataclass(eq=False, slots=True)
+class OpenDirectory:
+    """One opendir(3), with the page that was fetched last."""
+
+    object: int
+    credentials: Credentials
+    verifier: bytes = COOKIE_VERIFIER
+    page: tuple[entryplus3, ...] = ()
+    eof: bool = False
+    asked: float = 0.0
+    """When the page was asked for, by the attribute cache's clock."""
+    position: dict[int, int] = field(default_factory=dict)
+    """Where in the page the listing goes on after a cookie."""
+
+    def drop_page(self) -> None:
+        """The directory changed."""
+        self.page, self.position, self.eof = (), {}, False
+
+
+class Directories:
+    """The open directories of a mount."""
+
+    def __init__(self, service: MetadataService, files: Files, names: NameCache) -> None:
+        self._service = service
+        self._files = files
+        self._names = names
+        self._open: dict[int, set[OpenDirectory]] = {}
+
+    def open(self, obj: int, credentials: Credentials) -> OpenDirectory:
+        """A new listing."""
+        directory = OpenDirectory(obj, credentials)
+        self._open.setdefault(obj, set()).add(directory)
+        return directory
+
+    def release(self, directory: OpenDirectory) -> None:
+        """The listing was closed."""
+        listings = self._open[directory.object]
+        listings.discard(directory)
+        if not listings:
+            del self._open[directory.object]
+
+    def changed(self, obj: int) -> None:
+        """This mount changed a directory."""
+        for directory in self._open.get(obj, ()):
+            directory.drop_page()
+
+    async def after(self, directory: OpenDirectory, cookie: int) -> tuple[Sequence[entryplus3], float]:
+        """Some entries after a cookie (0: from the start, as things are now), none at the end; and when asked for."""
+        index = directory.position.get(cookie) if cookie else None
+        if index is None or (index == len(directory.page) and not directory.eof):
+            await self._fetch(directory, cookie)
+            index = 0
+        return directory.page[index:], directory.asked
+
+    async def _fetch(self, directory: OpenDirectory, cookie: int) -> None:
+        asked = self._files.cache.now()
+        result = await self._service.readdirplus(
+            directory.credentials, directory.object, cookie, directory.verifier, PAGE_BYTES
+        )
+        check(result.status)
+        self._files.learn(result.dir_attributes, asked)
+        for entry in result.entries:
+            self._files.learn(entry.name_attributes, asked)
+            if entry.name not in _DOTS:
+                self._names.learn(directory.object, entry.name, entry.name_handle)
+        directory.verifier = result.cookieverf
+        directory.page, directory.eof, directory.asked = result.entries, result.eof, asked
+        directory.position = {entry.cookie: index + 1 for index, entry in enumerate(result.entries)}
+        if cookie:
+            directory.position[cookie] = 0

@@ -1,0 +1,307 @@
+"""Everything that touches contents, and the close-to-open rule.
+
+Opening a file asks for its attributes.  Writes go to the contents at once and make the file *dirty*; flush, fsync and
+release then tell the attribute object in one SETATTR, and whatever changes meanwhile stays dirty for the next.
+
+The store that wrote first owns the contents.  Elsewhere the file can be looked at but not read or written (EREMOTE),
+until somebody truncates it to zero and so takes it over.
+"""
+
+import errno
+import logging
+import os
+import uuid
+from dataclasses import replace
+
+import pyfuse3
+import trio
+
+from fuse_client.contents import ContentStore, is_marked, mark, unmark, write_all
+from fuse_client.errors import GONE, StatusError, check
+from fuse_client.files import Files, Handle, OpenFile
+from qunfs.nfs.service import MetadataService
+from qunfs.nfs.types import fattr3, nfsstat3, sattr3
+from qunfs.protocol.operation import Credentials
+
+log = logging.getLogger(__name__)
+
+
+class FileIO:
+    """Opens, reads, writes, truncates and reports files."""
+
+    def __init__(
+        self, service: MetadataService, contents: ContentStore, files: Files, *, revalidate: bool = True
+    ) -> None:
+        """``revalidate``: whether every open asks the service even when fresh attributes are cached."""
+        self._service = service
+        self._contents = contents
+        self._files = files
+        self._revalidate = revalidate
+
+    # --- opening and closing ----------------------------------------------------------------------------------------
+
+    async def open(self, obj: int, flags: int, credentials: Credentials) -> Handle:
+        """Open a file: see its attributes as they are now, check that the contents are here, truncate if asked."""
+        with self._files.using(obj) as file:
+            await self._refresh(file, credentials)
+            writing = flags & os.O_ACCMODE != os.O_RDONLY
+            takes_over = writing and file.known.size == 0 and not self._is_here(file)
+            if flags & os.O_TRUNC or takes_over:
+                await self.resize(file, sattr3(size=0), credentials)
+            else:
+                self._require_here(file)
+                await self._load(file)
+            file.users += 1  # the handle's own
+            file.handles += 1
+        return Handle(file, credentials, bool(flags & os.O_NOATIME))
+
+    def opened_new(self, attributes: fattr3, credentials: Credentials, asked: float) -> Handle:
+        """A handle of a file that was created this moment: nothing to ask and nothing to look for."""
+        file = self._files.pin(attributes.fileid)
+        file.handles += 1
+        file.loaded = True
+        self._files.learn(attributes, asked)
+        return Handle(file, credentials)
+
+    async def release(self, handle: Handle) -> None:
+        """The last descriptor of a handle was closed."""
+        try:
+            await self.flush(handle.file)
+        finally:
+            handle.file.handles -= 1
+            self._files.unpin(handle.file)
+
+    async def know(self, file: OpenFile, credentials: Credentials) -> None:
+        """Have attributes of a file, not older than the attribute time-out."""
+        cached = self._files.cache.fresh(file.object)
+        if cached is not None:
+            self._files.learn(*cached)
+        else:
+            await self._fetch(file, credentials)
+
+    async def _refresh(self, file: OpenFile, credentials: Credentials) -> None:
+        """Have attributes that are as new as an open needs them.
+
+        Cached ones will do, if allowed, when the contents are here: elsewhere they change without a word to this mount.
+        """
+        cached = None if self._revalidate else self._files.cache.fresh(file.object)
+        if cached is not None and cached[0].store == self._contents.identity:
+            self._files.learn(*cached)
+        else:
+            await self._fetch(file, credentials)
+
+    async def _fetch(self, file: OpenFile, credentials: Credentials) -> None:
+        if file.removed:
+            return
+        asked = self._files.cache.now()
+        result = await self._service.getattr(credentials, file.object)
+        if not file.removed:  # by this mount, meanwhile
+            check(result.status)
+            self._files.learn(result.obj_attributes, asked)
+
+    async def _load(self, file: OpenFile) -> None:
+        """Look for the contents; if a crash left them ahead of the attribute object, tell it now."""
+        if file.loaded:
+            return
+        async with file.lock:
+            if file.loaded:
+                return
+            fd = self._contents.open(file.object) if self._is_here(file) else None
+            if fd is None and file.known.size > 0:
+                log.error(
+                    "contents of object %x (%d bytes) are missing from the contents folder: restore or truncate them",
+                    file.object,
+                    file.known.size,
+                )
+                raise pyfuse3.FUSEError(errno.EIO)
+            file.fd = fd
+            file.loaded = True
+            if fd is not None:
+                await self._mend(file, os.fstat(fd))
+
+    async def _mend(self, file: OpenFile, status: os.stat_result) -> None:
+        if not is_marked(status) and status.st_size == file.known.size:
+            return
+        log.warning("object %x: a mount ended before it had recorded its last write; recording it", file.object)
+        owner = Credentials(file.known.uid, file.known.gid)
+        file.note_change(owner, max(status.st_mtime_ns, file.known.mtime))
+        try:
+            await self._report(file)
+        except StatusError as error:  # the file stays dirty, and this mount shows what it has
+            log.warning("object %x: recording its last write failed with %s", file.object, error)
+
+    # --- contents ---------------------------------------------------------------------------------------------------
+
+    def _is_here(self, file: OpenFile) -> bool:
+        return file.removed or file.known.store in (b"", self._contents.identity)
+
+    def _require_here(self, file: OpenFile, *, to_change: bool = False) -> None:
+        """Refuse with EREMOTE to use contents of another store; empty ones can be read everywhere."""
+        if self._is_here(file) or (file.known.size == 0 and not to_change):
+            return
+        log.warning(
+            "contents of object %x are in store %s and this mount's is %s: use it there, or truncate it to zero here",
+            file.object,
+            uuid.UUID(bytes=file.known.store),
+            uuid.UUID(bytes=self._contents.identity),
+        )
+        raise pyfuse3.FUSEError(errno.EREMOTE)
+
+    def _descriptor(self, file: OpenFile) -> int:
+        """The descriptor of the contents, made if there are none."""
+        if file.fd is None and not file.loaded:
+            file.fd = self._contents.open(file.object)
+        if file.fd is None:
+            file.fd = self._contents.create(file.object)
+            if file.removed:
+                self._contents.discard(file.object)
+        file.loaded = True
+        return file.fd
+
+    def read(self, handle: Handle, offset: int, size: int) -> bytes:
+        """Contents from an offset; short only at the end of the file."""
+        file = handle.file
+        self._require_here(file)
+        if file.fd is None or not self._is_here(file):
+            return b""
+        data = os.pread(file.fd, size, offset)
+        if not handle.keeps_atime:
+            self._files.accessed(file)
+        return data
+
+    def write(self, handle: Handle, offset: int, data: bytes) -> int:
+        """Change contents; the attribute object hears of it at flush, fsync or release."""
+        file = handle.file
+        self._require_here(file, to_change=True)
+        fd = self._descriptor(file)
+        if not file.dirty and not file.removed:
+            mark(fd)
+        try:
+            write_all(fd, data, offset)
+        finally:
+            file.note_change(handle.credentials, self._files.now_ns())
+        return len(data)
+
+    # --- telling the attribute object -------------------------------------------------------------------------------
+
+    async def fsync(self, handle: Handle) -> None:
+        """Make contents durable, then tell the attribute object."""
+        file = handle.file
+        if file.fd is not None and not file.removed:
+            await trio.to_thread.run_sync(os.fsync, file.fd)
+        await self.flush(file)
+
+    async def flush(self, file: OpenFile) -> None:
+        """Tell the attribute object what changed, if anything did."""
+        if not file.dirty or file.removed:
+            return
+        async with file.lock:
+            await self._report(file)
+
+    async def _report(self, file: OpenFile) -> None:
+        if file.dirty and not file.removed:
+            changes = file.changes
+            await self._send(file, self._changes_of(file), file.writer)
+            self._settle(file, changes)
+
+    def _changes_of(self, file: OpenFile) -> sattr3:
+        return sattr3(
+            size=file.size,
+            mtime=file.mtime,
+            atime=self._files.atime(file.object),
+            wrote=True,
+            store=self._contents.identity,
+            generation=file.known.generation,
+        )
+
+    async def _send(self, file: OpenFile, new: sattr3, credentials: Credentials) -> None:
+        """SETATTR; raises StatusError.  The lock is held."""
+        asked = self._files.cache.now()
+        result = await self._service.setattr(credentials, file.object, new)
+        if result.status in GONE and file.handles:  # removed elsewhere: what is open here lives on
+            self._files.removed_elsewhere(file)
+            return
+        if result.status == nfsstat3.NFS3ERR_REMOTE and file.dirty:
+            log.error("object %x: another store took its contents over; what was written here is lost", file.object)
+        check(result.status)
+        self._files.learn(result.obj_wcc.after, asked)
+
+    def _settle(self, file: OpenFile, changes: int) -> None:
+        """The attribute object knows all changes up to number ``changes``."""
+        if file.changes == changes and not file.removed:
+            file.dirty = False
+            if file.fd is not None:
+                unmark(file.fd)
+
+    async def resize(self, file: OpenFile, new: sattr3, credentials: Credentials) -> None:
+        """SETATTR with a size, which also supersedes unreported changes.
+
+        Contents grow before the attribute object knows and shrink after: a refusal must lose nothing.
+        """
+        size = new.size or 0
+        if size > 0:
+            self._require_here(file, to_change=True)
+            await self._load(file)
+        async with file.lock:
+            if not self._is_here(file):
+                file.drop_descriptor()
+                file.loaded, file.dirty = True, False
+                self._contents.discard(file.object)  # of an older generation
+            if size == 0 and file.loaded and file.fd is None:
+                fd, before = None, 0
+            else:
+                fd = self._descriptor(file)
+                before = os.fstat(fd).st_size
+            changes = file.changes
+            if fd is not None and size > before:
+                os.ftruncate(fd, size)
+            if file.removed:
+                file.note_change(credentials, self._files.now_ns())
+            else:
+                await self._send_size(file, new, credentials, before)
+            if fd is not None and size < before:
+                os.ftruncate(fd, size)
+            self._settle(file, changes)
+
+    async def _send_size(self, file: OpenFile, new: sattr3, credentials: Credentials, before: int) -> None:
+        generation = file.known.generation if new.size else None
+        new = replace(new, store=self._contents.identity, generation=generation)
+        try:
+            await self._send(file, new, credentials)
+        except StatusError:
+            if file.fd is not None and os.fstat(file.fd).st_size > before:
+                os.ftruncate(file.fd, before)
+            raise
+
+    async def set_with_changes(self, file: OpenFile, new: sattr3, credentials: Credentials) -> bool:
+        """SETATTR without a size, together with unreported changes; False when it must go by itself.
+
+        Otherwise the SETATTR of the next flush would overwrite times, or clear set-id bits, that were set after the
+        write.  Changes that somebody else made go first.
+        """
+        async with file.lock:
+            if not file.dirty or file.removed:
+                return False
+            if file.writer != credentials:
+                await self._report(file)
+                return False
+            changes, count = self._changes_of(file), file.changes
+            merged = replace(
+                changes,
+                mode=new.mode,
+                uid=new.uid,
+                gid=new.gid,
+                atime=changes.atime if new.atime is None else new.atime,
+                mtime=changes.mtime if new.mtime is None else new.mtime,
+            )
+            await self._send(file, merged, credentials)
+            self._settle(file, count)
+            return True
+
+    async def close(self) -> None:
+        """Report what is still dirty, as far as the service answers."""
+        for file in self._files.all():
+            try:
+                await self.flush(file)
+            except (StatusError, OSError) as error:
+                log.warning("object %x: its last write is not recorded (%s); the next open does it", file.object, error)

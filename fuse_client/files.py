@@ -1,0 +1,217 @@
+"""Open files, and attributes as this mount sees them: the service's, with what changed locally laid over.
+
+An :class:`OpenFile` exists while a handle or a request uses the object; it holds the only descriptor of its contents.
+A file that is removed while open lives on in its OpenFile, without an object.
+"""
+
+import errno
+import os
+import stat
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import pyfuse3
+import trio
+
+from fuse_client.attributes import AttributeCache, relatime_due
+from fuse_client.contents import ContentStore
+from fuse_client.credentials import SUPERUSER
+from qunfs.nfs.types import fattr3
+from qunfs.protocol.operation import Credentials
+
+ACCESS_TIMES_MAX: Final = 16_384
+"""Files whose local access times are remembered after they are closed."""
+
+
+@dataclass(eq=False, slots=True)
+class OpenFile:
+    """A regular file in use at this mount."""
+
+    object: int
+    attributes: fattr3 | None = None
+    """The newest attributes that the service gave; never None once a handle exists."""
+    users: int = 0
+    """Handles and requests."""
+    handles: int = 0
+    fd: int | None = None
+    loaded: bool = False
+    """Whether the contents folder was looked at: from then on no descriptor means no contents."""
+    removed: bool = False
+    dirty: bool = False
+    """Whether the contents have changes that the attribute object was not told about."""
+    changes: int = 0
+    """Counts local changes, so that a SETATTR can tell whether it covered them all."""
+    mtime: int = 0
+    """When the contents last changed, if dirty."""
+    writer: Credentials = SUPERUSER
+    """Who last changed the contents, if dirty."""
+    lock: trio.Lock = field(default_factory=trio.Lock)
+    """Held while sizes travel: two SETATTRs under way could take effect in the wrong order."""
+
+    @property
+    def known(self) -> fattr3:
+        """The attributes of a file whose attributes were fetched."""
+        if self.attributes is None:
+            raise pyfuse3.FUSEError(errno.ESTALE)
+        return self.attributes
+
+    @property
+    def size(self) -> int:
+        """The size as this mount sees it: that of the contents while they are ahead of the attribute object."""
+        if self.fd is not None and (self.dirty or self.removed):
+            return os.fstat(self.fd).st_size
+        return self.known.size
+
+    def note_change(self, writer: Credentials, mtime: int) -> None:
+        """The contents changed."""
+        self.changes += 1
+        self.dirty = True
+        self.writer = writer
+        self.mtime = mtime
+
+    def drop_descriptor(self) -> None:
+        """Close the contents."""
+        if self.fd is not None:
+            os.close(self.fd)
+            self.fd = None
+
+
+@dataclass(eq=False, slots=True)
+class Handle:
+    """One open(2) of a file, on behalf of whoever opened it."""
+
+    file: OpenFile
+    credentials: Credentials
+    keeps_atime: bool = False
+    """Opened with O_NOATIME."""
+
+
+class Files:
+    """The files in use at a mount."""
+
+    def __init__(self, contents: ContentStore, cache: AttributeCache, now_ns: Callable[[], int] = time.time_ns) -> None:
+        self.cache: Final = cache
+        self.now_ns: Final = now_ns
+        self._contents = contents
+        self._open: dict[int, OpenFile] = {}
+        self._atimes: OrderedDict[int, int] = OrderedDict()
+
+    def find(self, obj: int) -> OpenFile | None:
+        """The open file of an object, if it is in use and its attributes are known."""
+        file = self._open.get(obj)
+        return file if file is not None and file.attributes is not None else None
+
+    def all(self) -> list[OpenFile]:
+        """Every file in use."""
+        return list(self._open.values())
+
+    def pin(self, obj: int) -> OpenFile:
+        """The open file of an object, with one more user."""
+        file = self._open.get(obj)
+        if file is None:
+            file = self._open[obj] = OpenFile(obj)
+        file.users += 1
+        return file
+
+    def unpin(self, file: OpenFile) -> None:
+        """One user less; the last one closes the contents."""
+        file.users -= 1
+        if file.users == 0:
+            self._open.pop(file.object, None)
+            file.drop_descriptor()
+            if file.removed:
+                self._atimes.pop(file.object, None)
+
+    @contextmanager
+    def using(self, obj: int) -> Iterator[OpenFile]:
+        """The open file of an object for the length of a request."""
+        file = self.pin(obj)
+        try:
+            yield file
+        finally:
+            self.unpin(file)
+
+    # --- attributes -------------------------------------------------------------------------------------------------
+
+    def learn(self, attributes: fattr3 | None, asked: float) -> None:
+        """Take note of attributes that the service gave (``asked``: when, by the cache's clock)."""
+        if attributes is None:
+            return
+        file = self._open.get(attributes.fileid)
+        if file is not None:
+            if file.removed:
+                return
+            if file.attributes is None or attributes.ctime >= file.attributes.ctime:
+                file.attributes = attributes
+        self.cache.learn(attributes, asked)
+
+    def seen_here(self, attributes: fattr3) -> fattr3:
+        """Attributes as programs on this mount must see them."""
+        file = self.find(attributes.fileid)
+        if file is not None:
+            if file.removed or file.known.ctime > attributes.ctime:
+                attributes = file.known
+            if file.removed:
+                size = file.size
+                attributes = replace(attributes, size=size, used=size)
+            if file.dirty:
+                attributes = _with_changes(file, attributes)
+        atime = self._atimes.get(attributes.fileid)
+        if atime is not None and atime > attributes.atime:
+            attributes = replace(attributes, atime=atime)
+        return attributes
+
+    def atime(self, obj: int) -> int | None:
+        """The access time that was kept locally, if any."""
+        return self._atimes.get(obj)
+
+    def forget_atime(self, obj: int) -> None:
+        """Somebody set the access time: what was kept locally is void."""
+        self._atimes.pop(obj, None)
+
+    def accessed(self, file: OpenFile) -> None:
+        """The contents were read; relatime decides whether that shows."""
+        now_ns = self.now_ns()
+        seen = self.seen_here(file.known)
+        if relatime_due(seen, now_ns):
+            self._atimes[file.object] = now_ns
+            self._atimes.move_to_end(file.object)
+            while len(self._atimes) > ACCESS_TIMES_MAX:
+                self._atimes.popitem(last=False)
+
+    # --- removal ----------------------------------------------------------------------------------------------------
+
+    def removed(self, obj: int, attributes: fattr3) -> None:
+        """The last name of a file went away: its contents go too, as soon as nobody has them open."""
+        self.cache.forget(obj)
+        file = self._open.get(obj)
+        if file is None:
+            self._atimes.pop(obj, None)
+        elif not file.removed:
+            if not file.loaded:
+                file.fd = self._contents.open(obj)
+            size = attributes.size if file.attributes is None else file.size
+            if file.attributes is None or attributes.ctime >= file.attributes.ctime:
+                file.attributes = attributes
+            file.attributes = replace(file.attributes, nlink=0, size=size, used=size)
+            file.loaded = file.removed = True
+        self._contents.discard(obj)
+
+    def removed_elsewhere(self, file: OpenFile) -> None:
+        """The service does not know an open file any more."""
+        self.removed(file.object, file.known)
+
+
+def _with_changes(file: OpenFile, attributes: fattr3) -> fattr3:
+    mode = attributes.mode
+    if file.writer.uid != 0:
+        mode &= ~stat.S_ISUID
+        if mode & stat.S_IXGRP:
+            mode &= ~stat.S_ISGID
+    size = file.size
+    ctime = max(attributes.ctime, file.mtime)
+    return replace(attributes, size=size, used=size, mode=mode, mtime=file.mtime, ctime=ctime)
