@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import trio
 
 from qunfs import cluster, mounts, processes
 from qunfs.cli.mount import FAILED, READY, WAITING
+from qunfs.cli.output import log_to_standard_error
 from qunfs.cluster import Cluster
 from qunfs.nfs.service import MetadataService
 from qunfs.nfs.types import nfsstat3
@@ -27,6 +27,7 @@ from qunfs.protocol.errors import LocalError
 from qunfs.protocol.operation import Credentials
 
 if TYPE_CHECKING:
+    from fuse_client.mount import MountOptions
     from qunfs.net.driver import QuClient
 
 RECORD_SECONDS: Final = 1.0
@@ -92,7 +93,7 @@ def prepare(
         )
     where = loaded.contents_directory(name) if contents is None else contents.absolute()
     given = parse_options(options)
-    mount_options(given)
+    typed_options(given)
     return MountRequest(loaded, processes.canonical(mountpoint), name, where, given, wait_seconds)
 
 
@@ -106,11 +107,11 @@ def parse_options(texts: Sequence[str]) -> dict[str, str | None]:
     return given
 
 
-OPTION_TYPES: Final = {"attr_timeout": float, "entry_timeout": float, "allow_other": bool}
+OPTION_TYPES: Final = {"attr_timeout": float, "entry_timeout": float, "allow_other": bool, "nocto": bool}
 
 
-def mount_options(given: dict[str, str | None]) -> dict[str, float | bool]:
-    """The typed values of -o options.  Raises LocalError for an unknown name or a bad value."""
+def typed_options(given: dict[str, str | None]) -> dict[str, float | bool]:
+    """The values of -o options.  Raises LocalError for an unknown name or a bad value."""
     typed: dict[str, float | bool] = {}
     for name, value in given.items():
         kind = OPTION_TYPES.get(name)
@@ -133,7 +134,7 @@ def mount_options(given: dict[str, str | None]) -> dict[str, float | bool]:
 
 def serve_here(request: MountRequest, announce: Announce) -> None:
     """Serve a mount until it is unmounted, SIGTERM or SIGINT.  Raises LocalError when it could not be mounted."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    log_to_standard_error()
     try:
         trio.run(_serve, request, announce)
     except* (LocalError, OSError) as group:
@@ -152,12 +153,20 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return error
 
 
+def _fuse_options(given: dict[str, str | None]) -> "MountOptions":
+    from fuse_client.mount import MountOptions
+
+    typed = typed_options(given)
+    believe_cache = typed.pop("nocto", False)
+    return MountOptions(**typed, revalidate=not believe_cache)  # type: ignore[arg-type]  # typed_options has checked
+
+
 async def _serve(request: MountRequest, announce: Announce) -> None:
     import fuse_client.mount
     from qunfs.net.driver import open_client
     from qunfs.objects import REGISTRY
 
-    options = fuse_client.mount.MountOptions(**mount_options(request.options))
+    options = _fuse_options(request.options)
     async with open_client(request.cluster, request.client, REGISTRY) as core, trio.open_nursery() as nursery:
         service = MetadataService(core, request.cluster.n, secrets.randbits)
         nursery.start_soon(_stop_on_signals, nursery.cancel_scope)

@@ -22,6 +22,13 @@ def console() -> "Console":
     return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
 
 
+def log_to_standard_error() -> None:
+    """Where the log of a process goes: "up" and "mount" let that be a file."""
+    import logging
+
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+
+
 class Status:
     """A line on a terminal that is written over; elsewhere one line for each text."""
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from qunfs.cli.options import ClusterDirectory, Durability, DurabilityOption
+from qunfs.cli.output import log_to_standard_error
 
 
 def serve(
@@ -34,4 +35,5 @@ def serve(
     with processes.registered(loaded, server):
         from server import service
 
+        log_to_standard_error()
         sys.exit(service.run(loaded.directory, server, durability=durability.value, accept_loss=accept_loss))

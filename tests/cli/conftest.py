@@ -53,3 +53,5 @@ def running(made: Cluster, fake_replica: str) -> Iterator[Callable[..., None]]:
 
     yield start
     processes.stop(made, range(made.n), seconds_max=0.5)
+    for left in made.run_directory.glob("server-*"):
+        left.unlink()

@@ -70,7 +70,7 @@ def test_a_short_run_is_completed_afterwards(system: System) -> None:
 def test_a_replica_that_does_not_come_back_is_an_error(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_REPLICA_KIND", "dies")
     story = Story(system, lambda event: None)
-    with pytest.raises(LocalError, match="server 1 did not start: .*cheese"):
+    with pytest.raises(LocalError, match=r"server 1 did not start: .*cheese"):
         drive(story, at(8), lambda: story.finished)
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from qunfs.cli.mount_process import MountRequest, mount_options, parse_options
+from qunfs.cli.mount_process import MountRequest, typed_options, parse_options
 from qunfs.cluster import Cluster
 from qunfs.protocol.errors import LocalError
 
@@ -18,7 +18,7 @@ def test_options_come_in_one_word_or_in_several() -> None:
 
 
 def test_options_are_typed() -> None:
-    assert mount_options({"attr_timeout": "0.5", "allow_other": None}) == {"attr_timeout": 0.5, "allow_other": True}
+    assert typed_options({"attr_timeout": "0.5", "allow_other": None}) == {"attr_timeout": 0.5, "allow_other": True}
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_options_are_typed() -> None:
 )  # fmt: skip
 def test_wrong_options_are_named(given: dict[str, str | None]) -> None:
     with pytest.raises(LocalError, match=f"^-o {next(iter(given))}"):
-        mount_options(given)
+        typed_options(given)
 
 
 def test_the_serving_process_does_not_depend_on_the_current_directory(made: Cluster) -> None:
