@@ -9,8 +9,8 @@ other versions form a tree with it (:mod:`version_tree`), of which each is store
     "v" id timestamp       parent, answer, changes
 
 An update of the head therefore costs what it changes, whatever the object's size, and so does going back to a version
-nearby.  What is in the history stays; other versions stay until there are too many (DESIGN: "never collect a version
-whose record is in a history").  The initial version is the object's genesis rows, always there, in the tree or not.
+nearby.  A version whose record is in the history is never collected; of the others the oldest go when there are too
+many.  The initial version is the object's genesis rows: it can always be opened, in the tree or not.
 
 Trees and histories of the objects in use are held in memory as well; rows are not.
 """

@@ -1,0 +1,53 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from qunfs.protocol.store import MemoryRows
+from server.lmdb_rows import LmdbRows
+
+AnyRows = MemoryRows | LmdbRows
+
+
+class Medium:
+    """Somewhere rows live, and die without warning."""
+
+    def __init__(self, kind: str, directory: Path) -> None:
+        self.kind = kind
+        self.directory = directory
+        self.rows = self._open()
+
+    def _open(self) -> AnyRows:
+        if self.kind == "memory":
+            return MemoryRows()
+        return LmdbRows(self.directory, "sync" if self.kind == "sync" else "async")
+
+    def crash(self) -> AnyRows:
+        """The rows as a new process finds them."""
+        if isinstance(self.rows, MemoryRows):
+            self.rows.crash()
+        else:
+            self.rows.close()
+            self.rows = self._open()
+        return self.rows
+
+    def close(self) -> None:
+        if isinstance(self.rows, LmdbRows):
+            self.rows.close()
+
+
+@pytest.fixture(params=["memory", "sync", "async"])
+def medium(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Medium]:
+    medium = Medium(request.param, tmp_path / "data")
+    yield medium
+    medium.close()
+
+
+@pytest.fixture
+def rows(medium: Medium) -> AnyRows:
+    return medium.rows
+
+
+@pytest.fixture
+def medium_of() -> Callable[[str, Path], Medium]:
+    return Medium
