@@ -159,6 +159,8 @@ class QuorumRpc:
     def _judge(self, phase: Phase, now: float) -> None:
         if phase.number not in self._phases:
             return
+        if len(phase.replies) < self._quorums.preferred(phase.order) and len(phase.replies) < len(phase.asked):
+            return
         outcome = phase.judge(phase.replies, self._final(phase, now))
         if outcome is not None:
             del self._phases[phase.number]
@@ -174,11 +176,11 @@ class QuorumRpc:
         Raises MalformedMessage; the driver then closes the connection.
         """
         self._slow.pop(server, None)
-        _, number, _ = split_untrusted(payload)
+        kind, number, body = split_untrusted(payload)
         phase = self._phases.get(number)
         if phase is None or server not in phase.asked:
             return
-        _, reply = parse_reply_untrusted(payload, phase.objects)
+        reply = parse_reply_untrusted(kind, body, phase.objects)
         if server not in phase.replies:
             self._round_trip += ((now - phase.asked[server]) - self._round_trip) / 16
         phase.replies[server] = reply

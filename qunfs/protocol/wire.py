@@ -51,6 +51,10 @@ from qunfs.protocol.messages import (
 )
 from qunfs.protocol.operation import SESSION_BYTES, Operation, parse_operation_untrusted
 
+_TYPES: Final = {int(t): t for t in Type}
+_CODES: Final = tuple(Code)
+_STATUSES: Final = tuple(Status)
+
 _parse_history_untrusted = lru_cache(maxsize=65_536)(parse_history_untrusted)
 """One decode per distinct history: the same bytes come from every server and come back in the next view."""
 
@@ -81,9 +85,9 @@ def _object_untrusted(value: object) -> int:
 
 
 def _code_untrusted(value: object) -> Code:
-    if type(value) is not int or not 0 <= value < len(Code):
+    if type(value) is not int or not 0 <= value < len(_CODES):
         raise MalformedMessage("unknown code")
-    return Code(value)
+    return _CODES[value]
 
 
 def _bytes_untrusted(value: object, bound: int) -> bytes:
@@ -96,8 +100,8 @@ def split_untrusted(payload: bytes) -> tuple[Type, int, bytes]:
     """Type, request number and body of a payload."""
     try:
         kind, number = HEADER.unpack_from(payload)
-        return Type(kind), number, payload[HEADER.size :]
-    except (struct.error, ValueError) as error:
+        return _TYPES[kind], number, payload[HEADER.size :]
+    except (struct.error, KeyError) as error:
         raise MalformedMessage("unknown message") from error
 
 
@@ -216,27 +220,26 @@ _TO_SERVER: Final[dict[Type, Callable[[object], ToServer]]] = {
 }
 
 
-def parse_reply_untrusted(payload: bytes, objects: tuple[tuple[int, ...], ...] = ()) -> tuple[int, Reply]:
-    """Request number and reply of a server.
+def parse_reply_untrusted(kind: Type, body: bytes, objects: tuple[tuple[int, ...], ...] = ()) -> Reply:
+    """A server's reply, once :func:`split_untrusted` has taken the payload apart.
 
     ``objects`` are those of each item of the query, or those of the update as the only item: histories are checked
     against them.
     """
-    kind, number, body = split_untrusted(payload)
     value = _unpack_untrusted(body)
     if kind is Type.QUERY_REPLY:
         results = _list_untrusted(value, len(objects))
         if len(results) != len(objects):
             raise MalformedMessage("reply does not answer every item")
-        return number, QueryReply(tuple(_result_untrusted(r, ids) for r, ids in zip(results, objects, strict=True)))
+        return QueryReply(tuple(_result_untrusted(r, ids) for r, ids in zip(results, objects, strict=True)))
     if kind is Type.UPDATE_REPLY:
-        return number, _update_reply_untrusted(value, objects[0] if objects else ())
+        return _update_reply_untrusted(value, objects[0] if objects else ())
     if kind is Type.VOUCH_REPLY:
-        return number, VouchReply(*_fields_untrusted(value, bytes, bytes))
+        return VouchReply(*_fields_untrusted(value, bytes, bytes))
     if kind is Type.SYNC_REPLY:
-        return number, _sync_reply_untrusted(value)
+        return _sync_reply_untrusted(value)
     if kind is Type.STATUS_REPLY and type(value) is dict and all(type(k) is str for k in value):
-        return number, StatusReply(value)
+        return StatusReply(value)
     raise MalformedMessage(f"{kind.name} is not a reply")
 
 
@@ -277,11 +280,11 @@ def _result_untrusted(value: object, objects: tuple[int, ...]) -> QueryResult:
 
 def _update_reply_untrusted(value: object, objects: tuple[int, ...]) -> UpdateReply:
     status, code, answer, shown, culled = _fields_untrusted(value, int, int, bytes, tuple, tuple)
-    if not 0 <= status < len(Status):
+    if not 0 <= status < len(_STATUSES):
         raise MalformedMessage("unknown status")
     pairs = tuple(_fields_untrusted(c, int, int) for c in _list_untrusted(culled, 4096))
     histories = _histories_untrusted(shown, objects)
-    return UpdateReply(Status(status), _code_untrusted(code), answer, histories, pairs)
+    return UpdateReply(_STATUSES[status], _code_untrusted(code), answer, histories, pairs)
 
 
 def _sync_reply_untrusted(value: object) -> SyncReply:
