@@ -8,7 +8,7 @@ history as the issuer verifies by comparison with what it has computed for itsel
 
 import struct
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from hmac import compare_digest
 from typing import Final, NamedTuple
@@ -78,8 +78,22 @@ class Authenticator:
             self._tags.popitem(last=False)
         return tags
 
+    def invalid(self, obj: int, history: ReplicaHistory, issuers: Sequence[int], macs: bytes) -> list[int]:
+        """The servers among the issuers that did not issue this history to this server (Figure 3, line 1001).
+
+        ``macs`` are theirs, in order.
+        """
+        known = self._tags.get((obj, history.digest))
+        if known is not None and max(issuers) < len(self._keyed):
+            expected = known.expected
+            if compare_digest(b"".join([expected[s] for s in issuers]), macs):
+                return []
+        return [s for i, s in enumerate(issuers) if not self.valid(s, obj, history, column(macs, i))]
+
     def valid(self, issuer: int, obj: int, history: ReplicaHistory, mac: bytes) -> bool:
-        """Whether server ``issuer`` issued this history of the object to this server (Figure 3, line 1001)."""
+        """Whether server ``issuer`` issued this history of the object to this server."""
+        if issuer >= len(self._keyed):
+            return False
         known = self._tags.get((obj, history.digest))
         if known is not None:
             return compare_digest(known.expected[issuer], mac)

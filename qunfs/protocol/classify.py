@@ -60,6 +60,9 @@ class Classification:
     latest: LogicalTimestamp
 
 
+_UNTOUCHED: Final = Classification(Kind.METHOD, ZERO, None, ZERO_TIMESTAMP)
+
+
 @dataclass(frozen=True, slots=True)
 class Setup:
     """The candidate a request makes and, for each of its objects, the candidate it is conditioned on."""
@@ -84,6 +87,20 @@ def proven(quorums: QuorumSystem, sets: Iterable[ObjectHistorySet]) -> set[Candi
             if record.kind is not Kind.BARRIER and quorums.contains_quorum(mask):
                 established.add(record)
     return established
+
+
+def unanimous(quorums: QuorumSystem, view: ObjectHistorySet) -> Classification | None:
+    """The classification of a view in which a whole quorum shows one history that ends in an object version.
+
+    Nearly all views are like that, or empty, and need no counting; None for the others.
+    """
+    if not view.groups:
+        return _UNTOUCHED
+    history, mask = view.groups[0]
+    latest = history.latest
+    if len(view.groups) > 1 or latest.kind is Kind.BARRIER or not quorums.contains_quorum(mask):
+        return None
+    return Classification(Kind.METHOD, latest, None, latest.lt)
 
 
 def classify(quorums: QuorumSystem, view: ObjectHistorySet, established: set[Candidate]) -> Classification:
@@ -112,8 +129,15 @@ def setup(quorums: QuorumSystem, request: Request) -> Setup:
     for view in request.views:
         if not (quorums.is_view(view.mask) or (view.mask == 0 and request.kind is Kind.METHOD)):
             raise RequestRefused("a view must show exactly a quorum of histories")
-    established = proven(quorums, (*request.views, *request.evidence))
-    classes = [classify(quorums, view, established) for view in request.views]
+    classes = [unanimous(quorums, view) for view in request.views]
+    established: set[Candidate] = set()
+    if request.kind is not Kind.METHOD or None in classes:
+        established = proven(quorums, (*request.views, *request.evidence))
+        classes = [classify(quorums, view, established) for view in request.views]
+    return _setup(request, [c for c in classes if c is not None], established)
+
+
+def _setup(request: Request, classes: list[Classification], established: set[Candidate]) -> Setup:
     objects = tuple(view.obj for view in request.views)
     conditioned = tuple(c.obj_cand for c in classes)
     lt_co = tuple(c.lt for c in conditioned)

@@ -8,7 +8,7 @@ more evidence than they need, from the least suspected servers: one history with
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from qunfs.protocol.classify import Classification, Request, RequestRefused, Setup, classify, proven, setup
+from qunfs.protocol.classify import Classification, Request, RequestRefused, Setup, classify, proven, setup, unanimous
 from qunfs.protocol.history import ZERO, Candidate, Kind, ObjectHistorySet
 from qunfs.protocol.history_cache import Held, HistoryCache, history_set
 from qunfs.protocol.operation import Operation
@@ -107,7 +107,7 @@ class Planner:
             if view is None:
                 return None
             first.append(view)
-        if self._all_method(first, proven(self._quorums, first)):
+        if all(unanimous(self._quorums, view) for view in first):
             return first
         established = proven(self._quorums, self._evidence(held, self._quorums.n))
         chosen: list[ObjectHistorySet] = []

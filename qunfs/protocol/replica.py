@@ -273,13 +273,12 @@ class Replica:
         at = 0
         for histories in (*request.views, *request.evidence):
             for history, mask in histories.groups:
-                sound = history.latest.lt.time <= newest
-                for server in servers_of(mask):
-                    mac = column[at : at + MAC_BYTES]
-                    at += MAC_BYTES
-                    known = server < self.quorums.n
-                    if not (sound and known and self._authenticator.valid(server, histories.obj, history, mac)):
-                        culled.append((histories.obj, server))
+                issuers = servers_of(mask)
+                macs = column[at : at + MAC_BYTES * len(issuers)]
+                at += len(macs)
+                if history.latest.lt.time <= newest:
+                    issuers = self._authenticator.invalid(histories.obj, history, issuers, macs)
+                culled += [(histories.obj, server) for server in issuers]
         return tuple(culled)
 
     def _is_current(self, candidate: Candidate) -> bool:
