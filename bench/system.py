@@ -42,6 +42,9 @@ def interruptible() -> Iterator[None]:
     before = {number: signal.signal(number, on_signal) for number in INTERRUPTIONS}
     try:
         yield
+    except Interrupted as interruption:
+        print(f"qunfs: interrupted by {interruption}; nothing is left behind", file=sys.stderr)
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

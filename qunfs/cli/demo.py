@@ -52,12 +52,11 @@ def demo(
     out.print(f"b={malevolent}, durability {durability}, PostMark with {files} files and {transactions} transactions")
     if malevolent == 0:
         out.print("b=0 tolerates no fault: one replica, and the part with crashes and lies is left out")
-    with interruptible():
-        view = View(out, transactions)
-        with temporary_system(malevolent, durability.value, on_step=view.step) as system:
-            expected = postmark.expected_counts(system.scratch, files, transactions)
-            out.print(f"{system.cluster.n} replicas run; mounted on {system.mountpoint}")
-            _run(system, view, expected, files, transactions)
+    view = View(out, transactions)
+    with interruptible(), temporary_system(malevolent, durability.value, on_step=view.step) as system:
+        expected = postmark.expected_counts(system.scratch, files, transactions)
+        out.print(f"{system.cluster.n} replicas run; mounted on {system.mountpoint}")
+        _run(system, view, expected, files, transactions)
     out.print(f"nothing is left of it; {time.monotonic() - began:.0f} s in all")
 
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from bench.postmark import Phase, Result
 from bench.postmark import Progress as PostmarkProgress
 from qunfs.cli.demo_story import Event
+from qunfs.cli.status import FIGURES, figures
 
 PHASES: Final = (Phase.CREATION, Phase.TRANSACTIONS, Phase.DELETION)
 MARKS: Final = {
@@ -156,22 +157,13 @@ def _client_table(statistics: Mapping[str, float]) -> Table:
 
 
 def _replica_table(rows: Sequence[Mapping[str, Any]], roles: Mapping[int, str]) -> Table:
-    counters = [key for key in _counters(rows) if any(row.get(key) for row in rows)]
-    table = Table("replica", "what it was", title="The replicas", title_justify="left")
-    for key in counters:
-        table.add_column(key.replace("_", " "), justify="right")
+    table = Table("replica", "what it was", title="The replicas, since each one started", title_justify="left")
+    for name in (*FIGURES, "lies"):
+        table.add_column(name, justify="right")
     for row in rows:
-        cells = (f"{row[key]:,}" if isinstance(row.get(key), int) else "-" for key in counters)
-        table.add_row(str(row["server"]), roles[row["server"]], *cells)
+        lies = f"{row['lies']:,}" if row.get("lies") else "-"
+        table.add_row(str(row["server"]), roles[row["server"]], *figures(row).values(), lies)
     return table
-
-
-def _counters(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The whole numbers that replicas tell about themselves, in their order."""
-    names: dict[str, None] = {}
-    for row in rows:
-        names.update(dict.fromkeys(key for key, value in row.items() if type(value) is int))
-    return [name for name in names if name not in ("server", "pid")]
 
 
 def _clock(seconds: float) -> str:

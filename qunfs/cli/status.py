@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -125,34 +125,37 @@ def _as_object(
     }
 
 
-COLUMNS: Final = {
-    "server": "replica",
-    "address": "address",
-    "pid": "process",
-    "state": "state",
-    "durability": "durability",
-    "operations": "operations",
-    "objects": "objects",
-    "uptime_s": "up",
+FIGURES: Final = {
+    "updates": ("method", "answered"),
+    "queries": ("queries",),
+    "repairs": ("barrier", "copy", "adopted"),
+    "object syncs": ("syncs",),
 }
+"""What a replica's counters add up to, since it started."""
+
+
+def figures(row: Mapping[str, Any]) -> dict[str, str]:
+    """What a replica did since it started, by name; dashes when it does not answer."""
+    if row["state"] != "running":
+        return dict.fromkeys(FIGURES, "-")
+    return {name: f"{sum(row.get(key, 0) for key in keys):,}" for name, keys in FIGURES.items()}
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> "Table":
     from rich.table import Table
 
-    table = Table()
-    for title in COLUMNS.values():
-        table.add_column(title, justify="left" if title in ("address", "state", "durability") else "right")
+    table = Table("replica", "address", "process", "state", "durability", "up")
+    for name in FIGURES:
+        table.add_column(name, justify="right")
     for row in rows:
-        table.add_row(
-            *(_cell(key, row.get(key)) for key in COLUMNS), style=None if row["state"] == "running" else "red"
-        )
+        known = ("server", "address", "pid", "state", "durability")
+        cells = ["-" if row.get(key) is None else str(row[key]) for key in known]
+        style = None if row["state"] == "running" else "red"
+        table.add_row(*cells, _duration(row.get("uptime_s")), *figures(row).values(), style=style)
     return table
 
 
-def _cell(key: str, value: object) -> str:
-    if value is None:
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
         return "-"
-    if key == "uptime_s" and isinstance(value, int | float):
-        return time.strftime("%H:%M:%S", time.gmtime(value)) if value < 86400 else f"{value / 86400:.1f} days"
-    return f"{value:,}" if key in ("operations", "objects") and isinstance(value, int) else str(value)
+    return time.strftime("%H:%M:%S", time.gmtime(seconds)) if seconds < 86400 else f"{seconds / 86400:.1f} days"

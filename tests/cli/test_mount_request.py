@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from qunfs.cli.mount_process import MountRequest, typed_options, parse_options
+from qunfs.cli.mount_process import MountRequest, parse_options, typed_options
 from qunfs.cluster import Cluster
 from qunfs.protocol.errors import LocalError
 
