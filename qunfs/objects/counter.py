@@ -6,7 +6,7 @@ from typing import Final
 import msgpack
 
 from qunfs.objects.registry import REGISTRY
-from qunfs.objects.state import ATTRIBUTES_ROW
+from qunfs.objects.state import ATTRIBUTES_ROW, GENERATION_ROW
 from qunfs.protocol.operation import Context, MethodFailed, ObjectView
 
 _VALUE_ROW: Final = b"n"
@@ -33,7 +33,7 @@ def fetch(views: Mapping[int, ObjectView], _context: Context) -> bytes:
 
 def _only(views: Mapping[int, ObjectView]) -> ObjectView:
     (view,) = views.values()
-    if view.get(ATTRIBUTES_ROW) is not None:  # anybody may count, and a file or directory is no counter
+    if any(view.get(row) is not None for row in (ATTRIBUTES_ROW, GENERATION_ROW)):  # anybody may count, but not there
         raise ValueError("not a counter")
     return view
 

@@ -11,9 +11,10 @@ from typing import Any, Final
 import msgpack
 
 from qunfs.objects.codes import nfsstat3
-from qunfs.objects.ids import is_directory, is_file, is_valid
+from qunfs.objects.ids import is_directory, is_file, is_valid, type_of
 from qunfs.objects.registry import REGISTRY
 from qunfs.objects.state import ATTRIBUTES_ROW, Attributes, unpack_attributes
+from qunfs.protocol.execution import TYPE_KEY
 from qunfs.protocol.operation import RESERVED_PREFIX, Context, Credentials, MethodFailed, ObjectView
 
 _FIRST_ROW: Final = RESERVED_PREFIX[:-1] + bytes((RESERVED_PREFIX[-1] + 1,))
@@ -30,10 +31,11 @@ class Refusal(Exception):
 class Node:
     """An object that a method has opened; changed attributes are written when the method is done."""
 
-    __slots__ = ("attributes", "obj", "removed", "row", "view")
+    __slots__ = ("attributes", "before", "obj", "removed", "row", "view")
 
     def __init__(self, obj: int, view: ObjectView, row: bytes | None, attributes: Attributes) -> None:
         self.obj, self.view, self.row, self.attributes = obj, view, row, attributes
+        self.before = None if row is None else (attributes.size, attributes.mtime, attributes.ctime)
         self.removed = False
 
     def touch(self, now: int, *, modified: bool = False) -> None:
@@ -65,13 +67,6 @@ class Node:
         elif row != self.row:
             self.view.put(ATTRIBUTES_ROW, row)
         return row
-
-    def before(self) -> tuple[int, int, int] | None:
-        """The wcc_attr from before the method."""
-        if self.row is None:
-            return None
-        attributes = unpack_attributes(self.row)
-        return attributes.size, attributes.mtime, attributes.ctime
 
 
 class Invocation:
@@ -112,17 +107,18 @@ class Invocation:
         view = self.views[obj]
         if next(iter(view.scan(_FIRST_ROW)), None) is not None:
             raise Refusal(nfsstat3.RETRY)
+        view.put(TYPE_KEY, type_of(obj).encode())  # whatever the operation says: a wrong one would last
         node = self._nodes[obj] = Node(obj, view, None, attributes)
         return node
 
     def changed(self, result: object) -> bytes:
         """Write what changed; the answer of an update that takes effect."""
-        nodes = [(obj, node.before(), node.write()) for obj, node in sorted(self._nodes.items())]
+        nodes = [(obj, node.before, node.write()) for obj, node in sorted(self._nodes.items())]
         return _pack(nfsstat3.NFS3_OK, result, nodes)
 
     def unchanged(self, status: nfsstat3, result: object) -> bytes:
         """The answer of a query or a refusal."""
-        nodes = [(obj, node.before(), node.row) for obj, node in sorted(self._nodes.items()) if node.row is not None]
+        nodes = [(obj, node.before, node.row) for obj, node in sorted(self._nodes.items()) if node.row is not None]
         return _pack(status, result, nodes)
 
 
