@@ -134,6 +134,7 @@ class _Session:
     def __init__(self, operations: QunfsOperations, mountpoint: Path) -> None:
         self._operations = operations
         self._mountpoint = canonical(mountpoint)
+        self._ended = False
         self._detached = False
 
     async def run(self, options: MountOptions, on_ready: Callable[[], None]) -> None:
@@ -146,6 +147,7 @@ class _Session:
                     nursery.start_soon(_finish_when_disconnected, device_fd, serving)
                     nursery.start_soon(self._announce, on_ready)
                     await pyfuse3.main()
+                self._ended = True
                 nursery.cancel_scope.cancel()
         finally:
             pyfuse3.close(unmount=not self._detached)
@@ -179,7 +181,7 @@ class _Session:
         try:
             await trio.sleep_forever()
         finally:
-            if not serving.cancel_called:
+            if not self._ended:
                 with trio.move_on_after(FINISH_S, shield=True):
                     await self._detach()
                     await trio.sleep_forever()  # serving ends by itself once the last file is closed
