@@ -1,0 +1,174 @@
+"""The commands together: real replicas, a real mount."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from qunfs import cluster, mounts, processes
+from qunfs.cluster import Cluster
+
+PATIENCE_S = 60.0
+"""When a test gives up; nothing here is expected to take a twentieth of it."""
+
+
+def qunfs(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "qunfs.cli.main", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+
+
+def done(*words: str | Path) -> str:
+    """Run a command that must succeed; what it printed."""
+    ended = qunfs(*words)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def eventually(holds: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < end, "gave up waiting"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def six(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Six replicas that run."""
+    directory = tmp_path_factory.mktemp("six") / "c"
+    done("init", directory, "-b", "1")
+    made = cluster.load(directory)
+    try:
+        done("up", directory, "--durability", "async")
+        yield made
+    finally:
+        processes.stop(made, range(made.n))
+
+
+@pytest.fixture
+def mounted(six: Cluster, tmp_path: Path) -> Iterator[Path]:
+    """A mount of the six; all of them run at the end of the test again."""
+    mountpoint = tmp_path / "m"
+    mountpoint.mkdir()
+    done("mount", six.directory, mountpoint)
+    try:
+        yield mountpoint
+    finally:
+        done("up", six.directory, "--durability", "async")
+        done("umount", mountpoint, "-z")
+
+
+def status(made: Cluster) -> dict[str, object]:
+    told: dict[str, object] = json.loads(done("status", made.directory, "--json"))
+    return told
+
+
+def test_a_mount_works_when_the_command_returns_and_is_gone_after_umount(six: Cluster, tmp_path: Path) -> None:
+    done("mount", six.directory, tmp_path)
+    assert mounts.filesystem_at(tmp_path) == "fuse.qunfs"
+    (record,) = mounts.records(six)
+    assert record.mountpoint == str(tmp_path)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "f").write_text("hello")
+    again = qunfs("mount", six.directory, tmp_path)
+    assert again.returncode == 1
+    assert "something is mounted there; first: qunfs umount" in again.stderr
+    done("umount", tmp_path)
+    assert mounts.filesystem_at(tmp_path) is None
+    assert processes.arguments_of(record.pid) == []
+    assert mounts.records(six) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_busy_mount_is_refused_unless_lazily(six: Cluster, tmp_path: Path) -> None:
+    done("mount", six.directory, tmp_path)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        refused = qunfs("umount", tmp_path)
+        assert refused.returncode == 1
+        assert "in use" in refused.stderr
+        assert mounts.filesystem_at(tmp_path) is not None
+    finally:
+        os.close(descriptor)
+        done("umount", tmp_path, "--lazy")
+
+
+def test_a_killed_mount_can_be_cleared_and_made_again(six: Cluster, tmp_path: Path) -> None:
+    done("mount", six.directory, tmp_path)
+    (tmp_path / "kept").mkdir(exist_ok=True)
+    (record,) = mounts.records(six)
+    os.kill(record.pid, 9)
+    processes.wait_gone([record.pid], PATIENCE_S)
+    done("umount", tmp_path)
+    done("mount", six.directory, tmp_path)
+    assert (tmp_path / "kept").is_dir()
+    done("umount", tmp_path)
+
+
+def test_sigterm_unmounts(six: Cluster, tmp_path: Path) -> None:
+    done("mount", six.directory, tmp_path)
+    (record,) = mounts.records(six)
+    os.kill(record.pid, 15)
+    eventually(lambda: processes.arguments_of(record.pid) == [])
+    assert mounts.filesystem_at(tmp_path) is None
+
+
+def test_operations_wait_for_a_quorum_and_everyone_says_so(six: Cluster, mounted: Path) -> None:
+    processes.kill(six, 1)
+    (mounted / "with-five").mkdir()
+    assert status(six)["quorum"] is True
+    processes.kill(six, 2)
+    with subprocess.Popen(["mkdir", mounted / "with-four"], stdin=subprocess.DEVNULL) as waiting:
+        told = {}
+
+        def mount_waits() -> bool:
+            told.update(status(six))
+            return any(record.waiting for record in mounts.records(six))
+
+        eventually(mount_waits)
+        assert waiting.poll() is None
+        assert told["quorum"] is False
+        assert told["waiting"] == "for 1 of the replicas 1, 2"
+        (record,) = mounts.records(six)
+        assert "missing 1:" in str(record.waiting)
+        assert "waiting" in Path(record.log).read_text()
+        assert "operations wait: for 1 of the replicas 1, 2" in done("status", six.directory)
+        processes.start_and_wait(six, [1], ["--durability", "async"])
+        assert waiting.wait(PATIENCE_S) == 0
+    assert {"with-five", "with-four"} <= set(os.listdir(mounted))
+
+
+def test_everything_acknowledged_survives_the_kill_of_all(six: Cluster, mounted: Path) -> None:
+    names = {f"n{i}" for i in range(20)}
+    for name in names:
+        (mounted / name).mkdir()
+    for server in range(six.n):
+        processes.kill(six, server)
+    done("up", six.directory, "--durability", "async")
+    assert names <= set(os.listdir(mounted))
+
+
+def test_without_replicas_mount_says_what_it_waits_for(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    done("init", tmp_path / "c", "-b", "0")
+    failed = qunfs("mount", tmp_path / "c", tmp_path / "m", "--wait", "1")
+    assert failed.returncode == 1
+    (line,) = failed.stderr.splitlines()[-1:]
+    assert line.startswith(f"qunfs: {tmp_path}/m: not mounted: ")
+    assert "qunfs status" in line
+    assert str(tmp_path / "c" / "log") in line
+    assert mounts.filesystem_at(tmp_path / "m") is None
+
+
+def test_up_names_a_replica_that_cannot_start(tmp_path: Path) -> None:
+    done("init", tmp_path / "c", "-b", "0")
+    (tmp_path / "c" / "servers" / "0" / "key.pem").unlink()
+    failed = qunfs("up", tmp_path / "c")
+    assert failed.returncode == 1
+    (line,) = failed.stderr.splitlines()
+    assert line.startswith("qunfs: server 0 did not start: ")
+    assert "key.pem" in line
