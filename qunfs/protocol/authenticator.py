@@ -64,14 +64,15 @@ class Authenticator:
         if known is not None:
             return known
         text = _OBJECT.pack(obj) + digest
-        issued: list[bytes] = []
-        expected: list[bytes] = []
-        for peer in range(len(self._keyed)):
-            pair = self._pair(peer, text)
-            lower, upper = pair[:MAC_BYTES], pair[MAC_BYTES:]
-            mine, theirs = (lower, upper) if self._server < peer else (upper, lower)
-            issued.append(mine)
-            expected.append(mine if peer == self._server else theirs)
+        pairs: list[bytes] = []
+        for key in self._keyed:
+            keyed = key.copy()
+            keyed.update(text)
+            pairs.append(keyed.digest())
+        me = self._server
+        below, mine, above = pairs[:me], pairs[me], pairs[me + 1 :]
+        issued = [p[MAC_BYTES:] for p in below] + [mine[MAC_BYTES:]] + [p[:MAC_BYTES] for p in above]
+        expected = [p[:MAC_BYTES] for p in below] + [mine[MAC_BYTES:]] + [p[MAC_BYTES:] for p in above]
         tags = Tags(b"".join(issued), tuple(expected))
         self._tags[obj, digest] = tags
         if len(self._tags) > _TAGS_KEPT:

@@ -88,7 +88,8 @@ def run_update(
 
 def _type_mismatch(operation: Operation, views: Mapping[int, Overlay]) -> Execution | None:
     for obj, kind in zip(operation.objects, operation.types, strict=True):
-        if views[obj].get(TYPE_KEY) not in (None, kind.encode()):
+        known = views[obj].get(TYPE_KEY)
+        if known is not None and known != kind.encode():
             return Execution(Code.WRONG_TYPE, b"", effective=False)
     return None
 

@@ -167,6 +167,9 @@ class Operation:
         return packed
 
 
+_SHAPE: Final = (tuple, tuple, str, int, bytes, int, int, tuple, int, int, bytes, int)
+
+
 def parse_operation_untrusted(data: bytes) -> Operation:
     """An operation from its bytes, every field checked for type and bound.  Raises MalformedMessage.
 
@@ -177,31 +180,32 @@ def parse_operation_untrusted(data: bytes) -> Operation:
         fields = msgpack.unpackb(data, use_list=False)
     except Exception as error:  # msgpack raises half a dozen unrelated types on bad input
         raise MalformedMessage("operation is not msgpack") from error
-    shape = (tuple, tuple, str, int, bytes, int, int, tuple, int, int, bytes, int)
-    if type(fields) is not tuple or tuple(map(type, fields)) != shape:
+    if type(fields) is not tuple or tuple(map(type, fields)) != _SHAPE:
         raise MalformedMessage("operation of a wrong shape")
     objects, types, name, version, argument, uid, gid, groups, client_time, home, session, sequence = fields
     operation = Operation(
         objects, types, name, version, argument, Credentials(uid, gid, groups), client_time, home, session, sequence
     )
-    word, wide = range(1 << 32), range(1 << 64)
     sound = (
         1 <= len(objects) <= limits.objects_per_operation_max
         and len(types) == len(objects)
-        and all(type(o) is int and o in wide and o > 0 for o in objects)
-        and all(a < b for a, b in pairwise(objects))
-        and all(type(t) is str and 0 < len(t) <= 32 for t in types)
+        and set(map(type, objects)) == {int}
+        and objects[0] > 0
+        and objects[-1] < 1 << 64
+        and (len(objects) == 1 or all(a < b for a, b in pairwise(objects)))
+        and set(map(type, types)) == {str}
+        and max(map(len, types)) <= 32
         and 0 < len(name) <= 64
-        and version in word
+        and 0 <= version < 1 << 32
         and len(argument) <= limits.argument_bytes_max
-        and uid in word
-        and gid in word
+        and 0 <= uid < 1 << 32
+        and 0 <= gid < 1 << 32
         and len(groups) <= limits.groups_max
-        and all(type(g) is int and g in word for g in groups)
-        and client_time in range(1 << 63)
+        and (not groups or (set(map(type, groups)) == {int} and min(groups) >= 0 and max(groups) < 1 << 32))
+        and 0 <= client_time < 1 << 63
         and (home == 0 or home in objects)
         and len(session) == SESSION_BYTES
-        and sequence in wide
+        and 0 <= sequence < 1 << 64
     )
     if not sound:
         raise MalformedMessage("operation out of bounds")

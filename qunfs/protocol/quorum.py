@@ -22,7 +22,12 @@ def mask_of(servers: Sequence[int]) -> int:
 
 def servers_of(mask: int) -> list[int]:
     """The servers of a bitmap, ascending."""
-    return [s for s in range(mask.bit_length()) if mask >> s & 1]
+    servers = []
+    while mask:
+        low = mask & -mask
+        servers.append(low.bit_length() - 1)
+        mask ^= low
+    return servers
 
 
 class QuorumSystem(ABC):
