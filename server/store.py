@@ -106,14 +106,16 @@ def _refuse_loss(directory: Path, boot: str) -> None:
         durability, _, marked_boot = mark.read_text().strip().partition(" ")
     except FileNotFoundError:
         return
-    except (OSError, ValueError) as error:
-        raise StorageError(f"cannot read {mark} ({error}): check its owner and the disk") from error
+    except (OSError, ValueError):
+        durability, marked_boot = "", ""
     if durability == "sync" or (durability == "async" and boot and marked_boot == boot):
         return
+    what = "the machine went down while this server ran with --durability async"
+    if durability != "async":
+        what = f"{mark} cannot be read"
     raise StorageError(
-        f"the machine went down while this server ran with --durability async, so {directory} may have lost answered "
-        f"updates: rebuild the server (move {directory} away and start it; it fetches its objects from the others), "
-        "or start it once with --accept-loss to go on with what is there"
+        f"{what}, so {directory} may have lost answered updates: rebuild the server (move {directory} away and start "
+        "it; it fetches its objects from the others), or start it once with --accept-loss to go on with what is there"
     )
 
 
