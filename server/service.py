@@ -17,7 +17,7 @@ from qunfs.objects import REGISTRY
 from qunfs.objects.genesis import genesis_rows
 from qunfs.protocol.admission import Rights, Squash
 from qunfs.protocol.authenticator import Authenticator
-from qunfs.protocol.errors import LocalError, MalformedMessage, QunfsError, StorageError
+from qunfs.protocol.errors import LocalError, MalformedMessage, StorageError
 from qunfs.protocol.replica import Origin, Replica, Send
 from server.lmdb_rows import Durability
 from server.store import ReplicaStore, open_store
@@ -59,17 +59,21 @@ class Service:
 
     # ---- life
 
-    def run(self) -> None:
-        """Serve until SIGTERM or SIGINT.  Raises LocalError for a bad address and StorageError."""
+    def listen(self) -> None:
+        """Take calls, and orders to stop, from now on.  Raises LocalError for an address that cannot be had."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
         mine = self._cluster.servers[self._server]
         self._reactor.listen(mine.host, mine.port)
+        log.info("server %d listens on %s:%d, durability %s", self._server, mine.host, mine.port, self._durability)
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT.  Raises StorageError."""
         wake, ring = socket.socketpair()
         for end in (wake, ring):
             end.setblocking(False)
-        previous = {s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT)}
         before = signal.set_wakeup_fd(ring.fileno(), warn_on_full_buffer=False)
         self._reactor.add_reader(wake.fileno(), lambda: _drain(wake))
-        log.info("server %d listens on %s:%d, durability %s", self._server, mine.host, mine.port, self._durability)
         try:
             while self._stop_signal is None:
                 self._reactor.poll(SYNC_TICK_S if self._replica.busy() else IDLE_WAIT_S)
@@ -78,8 +82,6 @@ class Service:
             log.info("server %d stops on %s", self._server, self._stop_signal.name)
         finally:
             signal.set_wakeup_fd(before)
-            for number, handler in previous.items():
-                signal.signal(number, handler)
             self._reactor.remove_reader(wake.fileno())
             self._reactor.close()
             wake.close()
@@ -201,16 +203,16 @@ def run(
     genesis = cluster.genesis
     rows = genesis_rows(genesis.uid, genesis.gid, genesis.mode, genesis.time_ns)
     store = open_store(cluster.data_directory(server), rows, durability, accept_loss)
-    clean = False
+    clean = True
     try:
-        Service(cluster, server, store, durability, replica_factory).run()
+        service = Service(cluster, server, store, durability, replica_factory)
+        service.listen()
+        clean = False
+        service.run()
         clean = True
     except StorageError as error:
         log.error("server %d stops: %s", server, error)
         return 1
-    except QunfsError:
-        clean = True
-        raise
     finally:
         store.close(clean=clean)
     return 0

@@ -8,11 +8,13 @@ each takes n of a finite pool of buffers before it starts (Small Byzantine Quoru
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from qunfs.protocol.authenticator import column
 from qunfs.protocol.errors import LocalError, OperationRefused, QunfsError
 from qunfs.protocol.execution import Code
+from qunfs.protocol.history import Kind
 from qunfs.protocol.history_cache import Held, HistoryCache
 from qunfs.protocol.limits import DEFAULT_LIMITS, Limits
 from qunfs.protocol.messages import (
@@ -399,7 +401,8 @@ class Client:
                 for obj, shown in zip(objects, reply.histories, strict=False):
                     self._cache.note(obj, server, shown, None)
 
-        phase = Phase(name, self.order_of(home), message, (objects,), self._judge_update, note)
+        judge = partial(self._judge_update, name == Kind.METHOD.name)
+        phase = Phase(name, self.order_of(home), message, (objects,), judge, note)
         outcome: _Outcome = yield phase
         self._note_culled(phase.replies)
         return outcome, phase.replies
@@ -416,7 +419,7 @@ class Client:
                 self._cache.suspect(server)
                 self.counters["culled"] += 1
 
-    def _judge_update(self, replies: dict[int, Reply], final: bool) -> _Outcome | None:
+    def _judge_update(self, answer_needed: bool, replies: dict[int, Reply], final: bool) -> _Outcome | None:
         """Count acceptances and answers; give up when neither can make a quorum any more."""
         accepted, answered, other = 0, 0, 0
         votes: dict[tuple[Status, Code, bytes], int] = {}
@@ -427,6 +430,8 @@ class Client:
                 continue
             accepted |= bit if reply.status is Status.ACCEPTED else 0
             answered |= bit if reply.status is Status.ANSWERED else 0
+            if answer_needed and reply.status is Status.ACCEPTED and not reply.answer:
+                continue  # that replica holds the version by object sync and has not run the method
             vote = (reply.status, reply.code, reply.answer)
             votes[vote] = votes.get(vote, 0) | bit
         quorum = self._quorums.contains_quorum
