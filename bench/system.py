@@ -119,7 +119,7 @@ def _set_up(directory: Path, b: int, durability: str, tell: Callable[[str], obje
         raise LocalError(f"{directory}: {error.strerror}; choose another place") from error
     tell("making keys and certificates")
     made = cluster.create(directory / "cluster", b=b)
-    tell(f"starting {made.n} replicas")
+    tell(f"starting the replicas, {made.n} of them")
     system = System(directory, made, mountpoint, scratch, durability)
     processes.start_and_wait(made, range(made.n), system.arguments)
     tell("mounting")

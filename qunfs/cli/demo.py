@@ -55,7 +55,7 @@ def demo(
     view = View(out, transactions)
     with interruptible(), temporary_system(malevolent, durability.value, on_step=view.step) as system:
         expected = postmark.expected_counts(system.scratch, files, transactions)
-        out.print(f"{system.cluster.n} replicas run; mounted on {system.mountpoint}")
+        out.print(f"mounted on {system.mountpoint}")
         _run(system, view, expected, files, transactions)
     out.print(f"nothing is left of it; {time.monotonic() - began:.0f} s in all")
 

@@ -85,7 +85,7 @@ class Story:
         yield from self._started(self.lying, launched)
         for server in self.lying:
             self._became(server, "lying", f"lied ({LIE})")
-        self._tell(f"{_name(self.lying)} now gives wrong answers; PostMark goes on")
+        self._tell(f"{_name(self.lying)} lying from now on ({LIE}); PostMark goes on")
         self.finished = True
 
     def _started(self, servers: list[int], pids: dict[int, int]) -> Iterator[None]:

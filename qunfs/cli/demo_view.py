@@ -16,6 +16,9 @@ from bench.postmark import Progress as PostmarkProgress
 from qunfs.cli.demo_story import Event
 from qunfs.cli.status import FIGURES, figures
 
+ALWAYS_COUNTED: Final = ("operations", "queries", "updates", "repairs")
+"""Counters of the client that are told even when they are zero."""
+
 PHASES: Final = (Phase.CREATION, Phase.TRANSACTIONS, Phase.DELETION)
 MARKS: Final = {
     "correct": ("●", "green"),
@@ -110,14 +113,8 @@ class View:
 
 
 def describe(statistics: Mapping[str, float]) -> str:
-    """The client's counters in one line."""
-    parts = [f"{statistics.get('operations', 0):,.0f} operations"]
-    parts += [
-        f"{statistics[name]:,.0f} {name}"
-        for name in ("repairs", "inline_repairs", "barriers", "copies")
-        if name in statistics
-    ]
-    return ", ".join(parts).replace("_", " ")
+    """The client's work in one line."""
+    return ", ".join(f"{statistics.get(name, 0):,.0f} {name}" for name in ("operations", "repairs"))
 
 
 def tables(
@@ -148,7 +145,7 @@ def _postmark_table(result: Result) -> Table:
 
 
 def _client_table(statistics: Mapping[str, float]) -> Table:
-    shown = {name: value for name, value in statistics.items() if isinstance(value, int | float)}
+    shown = {name: statistics.get(name, 0) for name in ALWAYS_COUNTED} | dict(statistics)
     table = Table("counter", title="The mount's client", title_justify="left")
     table.add_column("value", justify="right")
     for name, value in shown.items():

@@ -48,7 +48,11 @@ def test_a_system_that_cannot_be_set_up_leaves_nothing(tmp_path: Path, monkeypat
     with pytest.raises(LocalError, match="server 0"), system.temporary_system(1, "sync", tmp_path, steps.append):
         pytest.fail("was set up")
     assert list(tmp_path.iterdir()) == []
-    assert steps == ["making keys and certificates", "starting 6 replicas", "unmounting and stopping everything"]
+    assert steps == [
+        "making keys and certificates",
+        "starting the replicas, 6 of them",
+        "unmounting and stopping everything",
+    ]
 
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_crash_return_and_lie_come_in_this_order(system: System) -> None:
     assert "replica 1 back" in events[1].text
     assert story.doing[1] == "correct"
     drive(story, at(8), lambda: story.finished)
-    assert "replica 2 now gives wrong answers" in events[2].text
+    assert "replica 2 lying from now on" in events[2].text
     assert story.roles[1] == "killed, then back"
     assert story.roles[2] == "lied (wrong-answers)"
     now = [processes.replica_pid(system.cluster, server) for server in range(6)]
