@@ -1,0 +1,214 @@
+"""Malevolent servers: a real replica inside, whose replies are dropped, falsified or made up.
+
+They know each other and see what every benign server has.  Each vice is how one reply is spoiled; a liar has some of
+them and mixes in the truth, which keeps it in the game.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from qunfs.protocol.authenticator import MAC_BYTES
+from qunfs.protocol.errors import MalformedMessage, QunfsError
+from qunfs.protocol.execution import Code
+from qunfs.protocol.history import ReplicaHistory
+from qunfs.protocol.messages import (
+    Adopt,
+    Query,
+    QueryReply,
+    QueryResult,
+    Reply,
+    Shown,
+    Status,
+    Sync,
+    SyncReply,
+    ToServer,
+    Update,
+    UpdateReply,
+    Vouch,
+    VouchReply,
+)
+from qunfs.protocol.replica import Origin, Replica, Send
+from qunfs.protocol.store import MemoryRows
+from qunfs.protocol.sync import rows_digest
+from qunfs.protocol.wire import parse_reply_untrusted, parse_to_server_untrusted
+from tests.simulation.forgery import Forger
+from tests.simulation.network import Link
+from tests.simulation.objects import SIMULATED
+from tests.simulation.servers import Server
+from tests.simulation.watched import WatchedStore
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+VICES: Final = ("silent", "forge", "mimic", "stale", "macs", "answer", "claim", "cull", "sync", "mutate", "refuse")
+COLLUDED: Final = b"\xc4\x03lie"
+"""The wrong answer that all liars agree on."""
+
+
+class Liar(Server):
+    """A malevolent server.  With ``twins`` it leads two lives, one for each half of its callers."""
+
+    def __init__(self, world: "World", index: int, keys: Mapping[int, bytes]) -> None:
+        super().__init__(world, index, keys)
+        chance = self.chance
+        self.vices = tuple(v for v in VICES if chance.random() < 0.35) or (chance.choice(VICES),)
+        self.honesty = chance.choice((0.0, 0.2, 0.5, 0.8))
+        self.twins = chance.random() < 0.3
+        self._stores = [WatchedStore(MemoryRows(), world.limits) for _ in range(1 + self.twins)]
+        self._lives = [
+            Replica(index, world.quorums, self.authenticator, SIMULATED, store, world.rights, world.limits)
+            for store in self._stores
+        ]
+        self._forger = Forger(world.oracles, chance)
+        self._objects: tuple[tuple[int, ...], ...] = ()
+
+    def describe(self) -> str:
+        """Its character, for the trace."""
+        return f"{'+'.join(self.vices)}{' twins' if self.twins else ''} honesty {self.honesty}"
+
+    # ---- the server's side
+
+    def work(self, batch: list[tuple[Link, bytes]]) -> None:
+        for link, payload in batch:
+            self._handle(self.origin(link), payload)
+        for store in self._stores:
+            store.commit()
+            store.changes.clear()
+        if any(life.busy() for life in self._lives):
+            self.schedule_tick()
+
+    def _handle(self, origin: Origin, payload: bytes) -> None:
+        life = self._lives[origin.principal % len(self._lives)]
+        now, wall_ns = self.world.clock.now, self.world.clock.wall_ns(self.skew_s)
+        try:
+            sends = life.step(origin, payload, now, wall_ns)
+            number, message = parse_to_server_untrusted(payload, 0 if origin.is_server else origin.principal)
+        except QunfsError:
+            return
+        self._objects = _objects_of(message)
+        spoilt: list[Send] = []
+        answered = False
+        for send in sends:
+            if send.origin == origin and not answered:
+                answered = True
+                spoilt += self._spoil(send, message)
+            else:
+                spoilt.append(send)
+        if not answered and self.chance.random() < 0.5 and isinstance(message, Update | Adopt):
+            lie = UpdateReply(Status.ACCEPTED, histories=self._shown_now(self._objects[0]))
+            spoilt.append(Send(origin, -1, lie.pack(number)))
+        self.dispatch(spoilt)
+
+    def on_tick(self) -> None:
+        for life in self._lives:
+            self.dispatch(life.tick(self.world.clock.now, self.world.clock.wall_ns(self.skew_s)))
+        self.work([])
+
+    # ---- lies
+
+    def _spoil(self, send: Send, message: ToServer) -> list[Send]:
+        if self.chance.random() < self.honesty:
+            return [send]
+        vice = self.chance.choice(self.vices)
+        self.world.seen[f"lies: {vice}"] += 1
+        if vice == "silent":
+            return []
+        if vice == "mutate":
+            return [send._replace(payload=self._mutated(send.payload))]
+        try:
+            number, reply = parse_reply_untrusted(send.payload, self._objects)
+        except MalformedMessage:
+            return [send]
+        return [send._replace(payload=self._lie(vice, reply, message).pack(number))]
+
+    def _lie(self, vice: str, reply: Reply, message: ToServer) -> Reply:
+        if isinstance(reply, QueryReply):
+            assert isinstance(message, Query)
+            pairs = zip(reply.results, message.items, strict=True)
+            return QueryReply(tuple(self._query_lie(vice, r, i.objects) for r, i in pairs))
+        if isinstance(reply, UpdateReply):
+            return self._update_lie(vice, reply)
+        if isinstance(reply, SyncReply) and isinstance(message, Sync):
+            return self._sync_lie(reply, message)
+        if isinstance(reply, VouchReply) and isinstance(message, Vouch):
+            return self._vouch_lie(reply, message)
+        return reply
+
+    def _query_lie(self, vice: str, result: QueryResult, objects: tuple[int, ...]) -> QueryResult:
+        shown = tuple(self._falsify(vice, obj, s) for obj, s in zip(objects, result.histories, strict=True))
+        lts = tuple(
+            lt if s.history is None else s.history.head.lt for lt, s in zip(result.lts, shown, strict=True)
+        )
+        answer = result.answer
+        if vice == "answer" or (vice in ("forge", "claim") and self.chance.random() < 0.5):
+            answer = COLLUDED
+        code = self.chance.choice(list(Code)) if vice == "refuse" else result.code
+        return QueryResult(code, lts, answer, shown, result.followed)
+
+    def _update_lie(self, vice: str, reply: UpdateReply) -> UpdateReply:
+        objects = self._objects[0]
+        histories = reply.histories or self._shown_now(objects)
+        shown = tuple(self._falsify(vice, obj, s) for obj, s in zip(objects, histories, strict=True))
+        reply = replace(reply, histories=shown)
+        if vice == "claim":
+            return replace(reply, status=Status.ACCEPTED, answer=self.chance.choice((reply.answer, COLLUDED)))
+        if vice == "answer":
+            return replace(reply, answer=COLLUDED)
+        if vice == "cull":
+            everyone = range(self.world.quorums.n)
+            pairs = tuple((obj, s) for obj in self.world.objects for s in everyone if self.chance.random() < 0.7)
+            return UpdateReply(Status.CULLED, culled=pairs * self.chance.choice((1, 9)))
+        if vice == "refuse":
+            status = self.chance.choice((Status.FAIL, Status.TIME, Status.REFUSED, Status.BUSY, Status.ANSWERED))
+            return UpdateReply(status, self.chance.choice(list(Code)), b"no", shown)
+        return reply
+
+    def _falsify(self, vice: str, obj: int, shown: Shown) -> Shown:
+        history = shown.history or self._lives[0].store.history(obj)
+        if vice == "forge":
+            return self._issued(obj, self._forger.history(obj))
+        if vice == "stale":
+            return self._issued(obj, self._forger.archived(obj))
+        if vice == "mimic":
+            return self._issued(obj, self.world.oracles.histories[self.world.mimicked()][obj])
+        if vice == "macs":
+            return Shown(history, self._damaged(self._issued(obj, history).vector))
+        return shown
+
+    def _issued(self, obj: int, history: ReplicaHistory) -> Shown:
+        return Shown(history, self.authenticator.tags(obj, history).vector)
+
+    def _damaged(self, vector: bytes) -> bytes:
+        """MACs that hold for some servers only."""
+        kept = [vector[i : i + MAC_BYTES] for i in range(0, len(vector), MAC_BYTES)]
+        return b"".join(mac if self.chance.random() < 0.5 else self.chance.randbytes(MAC_BYTES) for mac in kept)
+
+    def _shown_now(self, objects: tuple[int, ...]) -> tuple[Shown, ...]:
+        return tuple(self._issued(obj, self._lives[0].store.history(obj)) for obj in objects)
+
+    def _sync_lie(self, reply: SyncReply, message: Sync) -> SyncReply:
+        rows = (*((key, b"spoilt") for key, _ in reply.rows), (b"zz", b"lie"))
+        more = self.chance.random() < 0.3
+        return SyncReply(self.chance.random() < 0.8, rows_digest(rows, more), rows if message.whole else (), more)
+
+    def _vouch_lie(self, reply: VouchReply, message: Vouch) -> VouchReply:
+        record = self._forger.record(message.obj)
+        return VouchReply(record.wire, self.chance.choice((reply.answer, COLLUDED)))
+
+    def _mutated(self, payload: bytes) -> bytes:
+        at = self.chance.randrange(len(payload))
+        return payload[:at] + bytes((self.chance.randrange(256),)) + payload[at + 1 :]
+
+
+def _objects_of(message: ToServer) -> tuple[tuple[int, ...], ...]:
+    """The objects that a reply to the message is about, as the reply's reader names them."""
+    if isinstance(message, Query):
+        return tuple(item.objects for item in message.items)
+    if isinstance(message, Update):
+        return (tuple(view.obj for view in message.request.views),)
+    if isinstance(message, Adopt):
+        return (message.record.objects,)
+    return ()
+
+

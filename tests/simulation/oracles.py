@@ -1,0 +1,165 @@
+"""What must hold of the benign replicas after every step, whatever clients and malevolent servers do.
+
+A candidate is *established* when all benign servers of some quorum have accepted it.  The oracles see every history and
+version that a benign replica made durable, at the moment it did, and keep what they need of the past.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from qunfs.protocol.history import ZERO, ZERO_HISTORY, Candidate, Kind, LogicalTimestamp, ReplicaHistory
+from qunfs.protocol.quorum import ThresholdQuorums
+from tests.simulation.objects import entries
+from tests.simulation.watched import Change, HistoryChanged, State, VersionAdded
+
+
+class Violation(AssertionError):
+    """A rule that must hold does not."""
+
+
+class Oracles:
+    """The invariants of one run, and the truth about what is established."""
+
+    def __init__(self, quorums: ThresholdQuorums, objects: Sequence[int], malevolent: Iterable[int]) -> None:
+        self._quorums = quorums
+        self.objects = tuple(objects)
+        self.malevolent = frozenset(malevolent)
+        self.benign = [s for s in range(quorums.n) if s not in self.malevolent]
+        self._establishing = quorums.q - len(self.malevolent)
+        self.histories = {s: dict.fromkeys(objects, ZERO_HISTORY) for s in self.benign}
+        self.archive = {(s, o): [ZERO_HISTORY] for s in self.benign for o in objects}
+        """Every history that each benign server ever had."""
+        self.states: dict[tuple[int, LogicalTimestamp], State] = {(o, ZERO.lt): () for o in objects}
+        self._records: dict[LogicalTimestamp, Candidate] = {}
+        self.acceptors: dict[Candidate, set[int]] = {}
+        self.established: dict[int, list[Candidate]] = {o: [ZERO] for o in objects}
+        self._proven: set[Candidate] = {ZERO}
+        self.touched: dict[bytes, tuple[int, ...]] = {}
+        """The objects that each ledger entry belongs to."""
+        self.once: set[bytes] = set()
+        """Entries of correct clients, which take effect once."""
+        self.seen: Counter[str] = Counter()
+
+    # ---- what the servers report
+
+    def committed(self, server: int, changes: Sequence[Change]) -> list[Candidate]:
+        """A benign server made these changes durable; the records it accepted."""
+        accepted: dict[Candidate, set[int]] = {}
+        for change in changes:
+            if isinstance(change, VersionAdded):
+                self._version(server, change)
+            else:
+                self._history(server, change, accepted)
+        for record, objects in accepted.items():
+            if objects != set(record.objects):
+                raise Violation(f"atomicity: s{server} accepted {record} on {sorted(objects)} only")
+            self._accepted(server, record)
+        for obj in {c.obj: None for c in changes if isinstance(c, HistoryChanged)}:
+            self._check_visible(obj)
+        return list(accepted)
+
+    def restarted(self, server: int, histories: dict[int, ReplicaHistory]) -> None:
+        """A benign server came back with these histories."""
+        if histories != self.histories[server]:
+            raise Violation(f"durability: s{server} came back with other histories than it had made durable")
+
+    def _version(self, server: int, change: VersionAdded) -> None:
+        key = (change.obj, change.lt)
+        if self.states.setdefault(key, change.state) != change.state:
+            raise Violation(f"same timestamp, other content: {change.lt} of object {change.obj:x} at s{server}")
+
+    def _history(self, server: int, change: HistoryChanged, accepted: dict[Candidate, set[int]]) -> None:
+        obj, old, new = change.obj, change.old, change.new
+        if self.histories[server][obj] != old:
+            raise Violation(f"s{server} changed another history of {obj:x} than its own")
+        self.histories[server][obj] = new
+        self.archive[server, obj].append(new)
+        self.seen["longest history"] = max(self.seen["longest history"], len(new.records))
+        for record in new.records:
+            if self._records.setdefault(record.lt, record) != record:
+                raise Violation(f"two records at {record.lt}")
+        kept = set(old.records)
+        for record in new.records:
+            if record in kept:
+                continue
+            if record == new.latest and record.lt > old.latest.lt:
+                accepted.setdefault(record, set()).add(obj)
+            elif record == new.base:
+                self.seen["base inserted"] += 1
+            else:
+                raise Violation(f"s{server} accepted {record} on {obj:x} below {old.latest}")
+        if new.base != old.base and new.base not in self._proven:
+            raise Violation(f"s{server} made {new.base} the base of {obj:x}, which is not established")
+        self._count_removals(accepted, old, new)
+
+    def _count_removals(self, accepted: dict[Candidate, set[int]], old: ReplicaHistory, new: ReplicaHistory) -> None:
+        gone = set(old.records) - set(new.records)
+        if any(r.kind is not Kind.BARRIER and r.lt > new.base.lt for r in gone):
+            self.seen["skip"] += 1
+        if new.base != old.base and new.base != ZERO:
+            self.seen["proof"] += 1
+
+    def _accepted(self, server: int, record: Candidate) -> None:
+        self.seen[f"{record.kind.name.lower()} accepted"] += 1
+        if len(record.objects) > 1:
+            self.seen[f"joint {record.kind.name.lower()} accepted"] += 1
+        if record.kind is Kind.COPY and not record.starts_segment:
+            self.seen["copy of a repairable record"] += 1
+        acceptors = self.acceptors.setdefault(record, set())
+        acceptors.add(server)
+        if record.kind is not Kind.BARRIER and len(acceptors) == self._establishing:
+            self._establish(record)
+
+    # ---- what is established
+
+    def _establish(self, record: Candidate) -> None:
+        self._proven.add(record)
+        self.seen["established"] += 1
+        for obj in record.objects:
+            chain = self.established[obj]
+            chain.append(record)
+            chain.sort(key=lambda r: r.lt)
+            at = chain.index(record)
+            for older, newer in zip(chain[max(0, at - 1) : at + 1], chain[at : at + 2], strict=False):
+                self._check_chained(obj, older, newer)
+        self._check_effects()
+        for obj in record.objects:
+            self._check_visible(obj)
+
+    def _check_chained(self, obj: int, older: Candidate, newer: Candidate) -> None:
+        lt = newer.lt
+        while lt > older.lt:
+            record = self._records.get(lt)
+            if record is None:
+                raise Violation(f"{newer} is conditioned on {lt}, which no benign server has accepted")
+            lt = record.conditioned_on(obj)
+        if lt != older.lt:
+            raise Violation(f"fork: established {newer} does not descend from established {older} on {obj:x}")
+
+    def _check_effects(self) -> None:
+        """Multi-object atomicity and exactly once, in the newest established versions."""
+        newest = {obj: self.entries(obj) for obj in self.objects}
+        for obj, ledger in newest.items():
+            ours = [entry for entry in ledger if entry in self.once]
+            if len(set(ours)) != len(ours):
+                raise Violation(f"exactly once: an operation took effect twice on {obj:x}: {ledger}")
+            for entry in ledger:
+                for sibling in self.touched[entry]:
+                    if entry not in newest[sibling]:
+                        raise Violation(f"atomicity: {entry!r} took effect on {obj:x} but not on {sibling:x}")
+
+    def _check_visible(self, obj: int) -> None:
+        newest = self.established[obj][-1]
+        holders = [s for s in self.benign if newest in self.histories[s][obj]]
+        if len(holders) < self._quorums.q - self._quorums.b:
+            raise Violation(f"visibility: established {newest} of {obj:x} is held by {holders} only")
+
+    # ---- the truth, for the end-to-end checks
+
+    def state(self, obj: int) -> dict[bytes, bytes]:
+        """The newest established state of an object."""
+        return dict(self.states[obj, self.established[obj][-1].lt])
+
+    def entries(self, obj: int) -> tuple[bytes, ...]:
+        """What has taken effect on a ledger."""
+        return entries(self.state(obj))

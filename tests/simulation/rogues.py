@@ -1,0 +1,179 @@
+"""Malevolent clients: requests that a correct client would not send, to whom it would not send them.
+
+What they show of benign servers is authentic (MACs cannot be forged) but as stale as they please; malevolent servers
+sign whatever they ask for.
+"""
+
+from random import Random
+from typing import TYPE_CHECKING
+
+from qunfs.protocol.authenticator import column
+from qunfs.protocol.classify import Classification, Request, RequestRefused, classify, proven, setup
+from qunfs.protocol.history import Kind, ObjectHistorySet, ReplicaHistory
+from qunfs.protocol.messages import Adopt, pack_update, pack_update_body
+from qunfs.protocol.operation import Operation
+from qunfs.protocol.quorum import mask_of, servers_of
+from tests.simulation.clients import CREDENTIALS
+from tests.simulation.forgery import Forger
+from tests.simulation.network import Address, Link
+from tests.simulation.objects import LEDGER, pack
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+class Rogue:
+    """A malevolent client.  ``purposeful`` ones use current histories and liars that mimic a benign server."""
+
+    def __init__(self, world: "World", index: int) -> None:
+        self.world = world
+        self.address = Address("client", index)
+        self.chance = Random(f"{world.seed} rogue {index}")
+        self._forger = Forger(world.oracles, self.chance)
+        self._links: dict[int, Link] = {}
+        self._count = 0
+        self._sent: list[tuple[int, bytes]] = []
+
+    def on_message(self, link: Link, payload: bytes) -> None:
+        """Replies do not interest it."""
+
+    def on_broken(self, link: Link) -> None:
+        self._links.pop(link.called.address.index, None)
+
+    # ---- mischief
+
+    def act(self) -> None:
+        """Do one bad thing."""
+        dice = self.chance.random()
+        if dice < 0.15 and self._sent:
+            self._send(*self.chance.choice(self._sent))
+        elif dice < 0.3:
+            self._adopt()
+        elif dice < 0.65:
+            self._purposeful()
+        else:
+            self._haphazard()
+
+    def _adopt(self) -> None:
+        obj = self.chance.choice(self.world.objects)
+        record = self._forger.record(obj)
+        if record.kind is not Kind.ZERO:
+            hosts = self.chance.getrandbits(self.world.quorums.n)
+            self._send(self.chance.choice(self.world.oracles.benign), Adopt(record, hosts).pack(self._number()))
+
+    def _haphazard(self) -> None:
+        """Views with stale and forged histories, to any number of servers."""
+        chance, quorums = self.chance, self.world.quorums
+        stale = chance.choice((0, 0, 0.1, 0.3, 0.6))
+        count = chance.choice((quorums.q, quorums.q, quorums.q, quorums.q, quorums.n, quorums.b + 1))
+        servers = sorted(chance.sample(range(quorums.n), count))
+        shown = {obj: {s: self._history(s, obj, stale) for s in servers} for obj in self.world.objects}
+        targets = chance.sample(range(quorums.n), chance.choice((1, 2, quorums.r - 1, quorums.r, quorums.q - 1, quorums.q, quorums.n)))
+        self._request(shown, targets, None)
+
+    def _history(self, server: int, obj: int, stale: float) -> ReplicaHistory:
+        oracles = self.world.oracles
+        if server in oracles.malevolent:
+            return self._forger.history(obj)
+        if self.chance.random() < stale:
+            archive = oracles.archive[server, obj]
+            return self.chance.choice(archive[-8:] if self.chance.random() < 0.8 else archive)
+        return oracles.histories[server][obj]
+
+    def _purposeful(self) -> None:
+        """Current histories, liars that agree with a benign server, and acceptances at few servers only."""
+        chance, quorums, oracles = self.chance, self.world.quorums, self.world.oracles
+        liars = sorted(oracles.malevolent)
+        servers = chance.sample(range(quorums.n), quorums.q)
+        if chance.random() < 0.8:
+            servers = [*liars, *(s for s in servers if s not in oracles.malevolent)][: quorums.q]
+        like = self.world.mimicked()
+        shown = {
+            obj: {s: oracles.histories[like if s in oracles.malevolent else s][obj] for s in sorted(servers)}
+            for obj in self.world.objects
+        }
+        kind = chance.choice((Kind.METHOD, Kind.METHOD, Kind.COPY, Kind.COPY, Kind.BARRIER))
+        few = (1, quorums.t, quorums.t + 1, quorums.r, quorums.q - quorums.b, quorums.q)
+        count = chance.choice((1, quorums.q, quorums.n, quorums.n) if kind is Kind.BARRIER else few)
+        targets = chance.sample(oracles.benign, min(len(oracles.benign), max(1, count)))
+        self._request(shown, targets, kind)
+
+    def _request(self, shown: dict[int, dict[int, ReplicaHistory]], targets: list[int], wanted: Kind | None) -> None:
+        chance, quorums = self.chance, self.world.quorums
+        sets = {obj: ObjectHistorySet.of(obj, h, mask_of(list(h))) for obj, h in shown.items()}
+        established = proven(quorums, sets.values())
+        classes = {obj: classify(quorums, view, established) for obj, view in sets.items()}
+        objects = self._objects(classes, wanted)
+        kind = classes[objects[0]].kind
+        if kind is Kind.METHOD:
+            objects = tuple(obj for obj in objects if obj in self.world.ledgers)
+            if not objects:
+                return
+        if kind is Kind.COPY and chance.random() < 0.05:
+            kind = Kind.BARRIER
+        operation = self._operation(objects) if kind is Kind.METHOD else None
+        evidence = tuple(sets[obj] for obj in sorted(sets) if obj not in objects) if chance.random() < 0.7 else ()
+        session = bytes(16) if operation is None else operation.session
+        request = Request(kind, self.address.index, session, operation, tuple(sets[o] for o in objects), evidence)
+        try:
+            setup(quorums, request)
+        except RequestRefused:
+            if chance.random() < 0.9:
+                return
+        self._send_request(request, targets)
+
+    def _objects(self, classes: dict[int, Classification], wanted: Kind | None) -> tuple[int, ...]:
+        chance = self.chance
+        fitting = [o for o in sorted(classes) if classes[o].kind is wanted] or sorted(classes)
+        first = chance.choice(fitting)
+        source = classes[first].obj_cand
+        objects = {first}
+        if len(source.objects) > 1 and chance.random() < 0.6:
+            objects = set(source.objects)
+        if chance.random() < 0.35:
+            objects |= {o for o in sorted(classes) if classes[o].kind is classes[first].kind and chance.random() < 0.6}
+        return tuple(sorted(objects))
+
+    def _operation(self, objects: tuple[int, ...]) -> Operation:
+        self._count += 1
+        name = f"rogue{self.address.index}.{self._count}".encode()
+        self.world.oracles.touched[name] = objects
+        return Operation(
+            objects,
+            (LEDGER,) * len(objects),
+            "ledger.append",
+            1,
+            pack((name, None)),
+            CREDENTIALS,
+            self.world.clock.wall_ns(),
+            self.chance.choice(objects),
+            self.chance.randbytes(16),
+            1,
+        )
+
+    def _send_request(self, request: Request, targets: list[int]) -> None:
+        vectors = []
+        for histories in (*request.views, *request.evidence):
+            for history, mask in histories.groups:
+                for server in servers_of(mask):
+                    vectors.append(self.world.servers[server].authenticator.tags(histories.obj, history).vector)
+        body = pack_update_body(request)
+        self.world.seen["rogue requests"] += 1
+        for target in targets:
+            payload = pack_update(self._number(), body, b"".join(column(v, target) for v in vectors))
+            self._sent.append((target, payload))
+            if self.chance.random() < 0.9:
+                self._send(target, payload)
+
+    def _number(self) -> int:
+        self._count += 1
+        return self._count
+
+    def _send(self, server: int, payload: bytes) -> None:
+        node = self.world.servers[server]
+        link = self._links.get(server)
+        if link is None or not link.up:
+            if not node.up:
+                return
+            link = self._links[server] = self.world.network.connect(self, node)
+        self.world.network.send(link, self, payload)

@@ -1,0 +1,285 @@
+"""One run: servers, clients and adversaries on one clock, made from a seed."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Final
+
+from qunfs.protocol.limits import DEFAULT_LIMITS
+from qunfs.protocol.quorum import threshold
+from tests.simulation.clients import ClientNode
+from tests.simulation.clock import Clock
+from tests.simulation.journal import Journal
+from tests.simulation.liars import Liar
+from tests.simulation.network import Address, Network, Weather
+from tests.simulation.oracles import Oracles, Violation
+from tests.simulation.rogues import Rogue
+from tests.simulation.servers import READ_ONLY, READ_WRITE, BenignServer
+from tests.simulation.trace import name_of, show
+from tests.simulation.watched import Change
+
+OPERATIONS_MIN: Final = 20
+EVENTS_MAX: Final = 12_000
+SECONDS_MAX: Final = 60.0
+ISOLATED_ROUNDS_MAX: Final = 80
+"""Round trips that an isolated client may need per operation and object; runs of the rules' model stay below 40."""
+ISOLATED_SECONDS_MAX: Final = 120.0
+ISOLATED: Final = 40
+ROGUES: Final = 50
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What kind of run a seed makes."""
+
+    seed: int
+    b: int = 1
+    t: int | None = None
+    mode: str = "safety"
+    malevolent: int | None = None
+    """How many servers lie; chance decides up to b when None."""
+
+
+class World:
+    """A run in progress."""
+
+    def __init__(self, plan: Plan, trace: Callable[[str], None] | None = None) -> None:
+        self.plan, self.seed = plan, f"{plan.b} {plan.t} {plan.mode} {plan.seed}"
+        chance = self.chance = Random(self.seed)
+        self.clock = Clock()
+        self._trace = trace
+        self.seen: Counter[str] = Counter()
+        self.quorums = threshold(plan.b, plan.t)
+        self.limits = replace(
+            DEFAULT_LIMITS,
+            versions_kept_per_object=chance.choice((3, 8, 32)),
+            sync_chunk_bytes=chance.choice((32, 256 * 1024)),
+        )
+        self._make_objects()
+        liars = self._how_many_liars()
+        self.oracles = Oracles(self.quorums, self.objects, chance.sample(range(self.quorums.n), liars))
+        self.journal = Journal(self.oracles, self.counters)
+        self._make_weather()
+        self._make_servers()
+        self._make_clients()
+
+    # ---- making it
+
+    def _make_objects(self) -> None:
+        chance = self.chance
+        self.ledgers = sorted(chance.getrandbits(61) + 1 for _ in range(chance.choice((1, 2, 3, 3, 4))))
+        self.counters = sorted(chance.getrandbits(61) + 1 for _ in range(chance.choice((0, 1, 1))))
+        self.objects = sorted(self.ledgers + self.counters)
+
+    def _how_many_liars(self) -> int:
+        if self.plan.malevolent is not None:
+            return self.plan.malevolent
+        if self.chance.random() < 0.25:
+            return 0
+        return self.chance.choice((self.plan.b, self.plan.b, self.chance.randint(0, self.plan.b)))
+
+    def _make_weather(self) -> None:
+        chance = self.chance
+        weather = Weather(
+            delay_s=chance.choice((0.0003, 0.001, 0.005, 0.02)),
+            loss=chance.choice((0, 0, 0.01, 0.1)),
+            duplication=chance.choice((0, 0, 0.05, 0.3)),
+            straggling=chance.choice((0, 0, 0.01, 0.05)),
+            reordering=chance.random() < 0.2,
+        )
+        self.network = Network(self.clock, Random(f"{self.seed} network"), weather)
+        self.think_s = chance.choice((0.0005, 0.005, 0.05))
+        self._fault_every_s = chance.choice((0.003, 0.01, 0.03))
+        self.rates = {
+            "crash in batch": chance.choice((0, 0, 0.002, 0.01)),
+            "crash after commit": chance.choice((0, 0, 0.002, 0.01)),
+            "crash of client": chance.choice((0, 0, 0.002, 0.02)),
+            "server crash": chance.choice((0, 0.01, 0.05)),
+            "broken link": chance.choice((0, 0.05, 0.3)),
+            "partition": chance.choice((0, 0.02, 0.1)),
+            "rogue": chance.choice((0, 0, 0.2, 0.8)),
+        }
+        self._fault_chance = Random(f"{self.seed} faults")
+
+    def _make_servers(self) -> None:
+        chance, n = self.chance, self.quorums.n
+        keys = {(i, j): chance.randbytes(32) for i in range(n) for j in range(i, n)}
+        correct = 1 + chance.choice((1, 1, 2, 3))
+        self.rights = {i: READ_WRITE for i in (*range(1, correct), ISOLATED, ROGUES, ROGUES + 1)}
+        self._reader = correct if chance.random() < 0.3 else None
+        if self._reader is not None:
+            self.rights[self._reader] = READ_ONLY
+        self._correct = correct
+        self.servers: list[BenignServer | Liar] = []
+        for i in range(n):
+            kind = Liar if i in self.oracles.malevolent else BenignServer
+            self.servers.append(kind(self, i, {j: keys[min(i, j), max(i, j)] for j in range(n)}))
+        self._mimicked = chance.choice(self.oracles.benign)
+
+    def _make_clients(self) -> None:
+        chance = self.chance
+        self._incarnations = 0
+        self._loops = chance.choice((1, 1, 2, 3))
+        self.clients = [ClientNode(self, i, 0, self._loops) for i in range(1, self._correct)]
+        if self._reader is not None:
+            self.clients.append(ClientNode(self, self._reader, 0, 1, read_only=True))
+        self.rogues = [Rogue(self, ROGUES + i) for i in range(chance.choice((0, 1, 2)))]
+        self._operations_wanted = chance.choice((20, 25, 40)) if self.plan.mode == "safety" else 20
+        self._faults_on = True
+
+    # ---- what its parts ask
+
+    def chance_of(self, fault: str) -> bool:
+        """Whether a fault strikes now."""
+        rate = self.rates[fault]
+        return self._faults_on and rate > 0 and self._fault_chance.random() < rate
+
+    def may_misbehave(self, address: Address) -> bool:
+        """Whether a node is malevolent."""
+        if address.kind == "server":
+            return address.index in self.oracles.malevolent
+        return address.index >= ROGUES
+
+    def more_work(self) -> bool:
+        """Whether clients go on."""
+        return self._faults_on and len(self.journal.operations) < self._operations_wanted
+
+    def mimicked(self) -> int:
+        """The benign server that the adversaries imitate for now."""
+        if self._fault_chance.random() < 0.05:
+            self._mimicked = self._fault_chance.choice(self.oracles.benign)
+        return self._mimicked
+
+    def committed(self, server: int, changes: Sequence[Change]) -> None:
+        """A benign server made changes durable."""
+        for line in show(self, server, changes) if self._trace else ():
+            self.trace(line)
+        self.oracles.committed(server, changes)
+
+    def client_crashed(self, node: ClientNode) -> None:
+        """A client process dies and another takes over its principal."""
+        node.crash()
+        self._incarnations += 1
+        successor = ClientNode(self, node.address.index, self._incarnations, self._loops, node.read_only)
+        self.clients[self.clients.index(node)] = successor
+        self.clock.after(0.01, successor.start)
+
+    def trace(self, line: str) -> None:
+        """Say what happens, if anybody listens."""
+        if self._trace is not None:
+            self._trace(f"{self.clock.now:10.6f}  {line}")
+
+    def names(self, objects: Sequence[int]) -> str:
+        """Objects by the letters of the trace."""
+        return "".join(name_of(self, obj) for obj in objects)
+
+    # ---- running it
+
+    def run(self) -> None:
+        """Run to the end.  Raises Violation."""
+        for server in self.servers:
+            if isinstance(server, Liar):
+                self.trace(f"{server.address} is malevolent: {server.describe()}")
+        for client in self.clients:
+            client.start()
+        self.clock.after(self._fault_every_s, self._fault)
+        while self.clock.events < EVENTS_MAX and self.clock.now < SECONDS_MAX and not self._work_done():
+            if not self.clock.step():
+                break
+        if self.plan.mode == "liveness":
+            self._isolate()
+        self.journal.finish()
+        for server in self.servers:
+            if isinstance(server, BenignServer):
+                self.seen.update(server.replica.counters)
+                self.seen["syncs"] += server.replica.status()["syncs"]
+        for client in self.clients:
+            self.seen.update(client.client.counters)
+        self.seen.update(self.oracles.seen)
+
+    def _work_done(self) -> bool:
+        return not self.more_work() and self.clock.events >= 300 and all(client.idle() for client in self.clients)
+
+    def _fault(self) -> None:
+        if not self._faults_on:
+            return
+        chance = self._fault_chance
+        if self.chance_of("server crash"):
+            server = chance.choice(self.servers)
+            if isinstance(server, BenignServer) and server.up:
+                server.crash()
+        if self.chance_of("broken link") and self.network.links:
+            self.network.break_link(self.network.links[chance.choice(sorted(self.network.links))])
+        if self.chance_of("partition"):
+            self._partition()
+        if self.rogues and self.chance_of("rogue"):
+            chance.choice(self.rogues).act()
+        self.clock.after(chance.expovariate(1 / self._fault_every_s), self._fault)
+
+    def _partition(self) -> None:
+        chance = self._fault_chance
+        nodes = [s.address for s in self.servers] + [c.address for c in self.clients]
+        one = chance.choice(nodes)
+        seconds = chance.choice((0.01, 0.2, 1.0))
+        direction = chance.choice((0, 1, 2))
+        for other in chance.sample(nodes, chance.randint(1, len(nodes) - 1)):
+            if direction != 1:
+                self.network.block(one, other, seconds)
+            if direction != 0:
+                self.network.block(other, one, seconds)
+        self.trace(f"{one} is cut off for {seconds} s")
+        self.seen["partitions"] += 1
+
+    # ---- liveness
+
+    def _isolate(self) -> None:
+        """Faults stop; t servers stay faulty; one correct client alone must get everything done."""
+        self._faults_on = False
+        self.network.heal()
+        for client in self.clients:
+            client.crash()
+        for server in self.servers:
+            if isinstance(server, BenignServer):
+                server.restart()
+        spare = self.plan.t if self.plan.t is not None else self.plan.b
+        for index in self.chance.sample(self.oracles.benign, spare - len(self.oracles.malevolent)):
+            self._stop(self.servers[index])
+        self.trace("from here on one client is alone")
+        client = ClientNode(self, ISOLATED, 0, loops=0)
+        self.clients = [client]
+        client.start()
+        for what, objects in self._tasks():
+            self._complete_alone(client, what, objects)
+
+    def _stop(self, server: BenignServer | Liar) -> None:
+        self.trace(f"{server.address} stops for good")
+        server.up = False
+        server.drop_links()
+
+    def _tasks(self) -> list[tuple[str, tuple[int, ...]]]:
+        tasks: list[tuple[str, tuple[int, ...]]] = []
+        for obj in self.chance.sample(self.objects, len(self.objects)):
+            first = "increment" if obj in self.counters else "append"
+            second = "count" if obj in self.counters else "fetch"
+            pair = [(first, (obj,)), (second, (obj,))]
+            tasks += pair if self.chance.random() < 0.5 else pair[::-1]
+        joint = tuple(sorted(self.chance.sample(self.ledgers, min(3, len(self.ledgers)))))
+        return [*tasks, ("append", joint), ("fetch", joint)]
+
+    def _complete_alone(self, client: ClientNode, what: str, objects: tuple[int, ...]) -> None:
+        rounds, deadline = client.client.rpc.counters["round_trips"], self.clock.now + ISOLATED_SECONDS_MAX
+        client.submit(what, objects)
+        bound = ISOLATED_ROUNDS_MAX * (1 + len(objects))
+        while not client.idle():
+            used = client.client.rpc.counters["round_trips"] - rounds
+            if used > bound or self.clock.now > deadline or not self.clock.step():
+                counters = {**client.client.counters}
+                raise Violation(
+                    f"liveness: {what} of {self.names(objects)} by an isolated client is not done after {used} round "
+                    f"trips and {self.clock.now - deadline + ISOLATED_SECONDS_MAX:.1f} s; client {counters}"
+                )
+        used = client.client.rpc.counters["round_trips"] - rounds
+        self.seen["most rounds alone"] = max(self.seen["most rounds alone"], used)
+
+
