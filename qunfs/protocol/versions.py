@@ -299,7 +299,8 @@ class VersionStore:
             known.added = None  # it gets another parent
         way: Changes = {}
         if parent is None:
-            parent = next(heir for heir in known.head.ancestry() if heir.parent is version)
+            one = children[0] if len(children) == 1 else None
+            parent = one or next(heir for heir in known.head.ancestry() if heir.parent is version)
             children = tuple(child for child in children if child is not parent)
             if children:
                 way = inverse(record_changes(self._record(known, parent)))
