@@ -452,6 +452,8 @@ class Client:
         need = frozenset(wanted)
         turn = 0
         while True:
+            if turn > 1:  # before the read: a plan must not outlive the histories it shows
+                yield self._backoff(turn)
             yield from self._joint_read(need, wanted, home)
             plan = self._planner.repair(need, wanted, turn)
             if isinstance(plan, Ready):
@@ -462,14 +464,11 @@ class Client:
             turn += 1
             if isinstance(plan, Stuck):
                 self.counters["stuck"] += 1
-                yield self._backoff(turn)
                 continue
             self.counters["repairs"] += 1
             if isinstance(plan, Inline):
                 yield from self._inline(plan, home)
             else:
-                if turn > 1:
-                    yield self._backoff(turn)
                 yield from self._send(plan.prepared, home)
             if self._planner.method_views(wanted, frozenset()) is not None:
                 return

@@ -50,6 +50,11 @@ class QueryRound:
     told: dict[tuple[int, int, int], Held] = field(default_factory=dict)
     shown: dict[tuple[int, int], tuple[ReplicaHistory, ...]] = field(default_factory=dict)
     children: dict[tuple[int, int], ReplicaHistory] = field(default_factory=dict)
+    _all_whole: tuple[bool, ...] = ()
+    """Per item whether everybody is asked for the whole answer in this round; what it shows may ask for it in the next."""
+
+    def __post_init__(self) -> None:
+        self._all_whole = tuple(item.everyone_whole for item in self.items)
 
     def message(self, server: int, number: int) -> bytes:
         """The query for one server, saying which histories of its are held."""
@@ -65,7 +70,7 @@ class QueryRound:
             else:
                 digests.append(held.history.digest[:HELD_BYTES])
                 self.told[server, index, obj] = held
-        whole = not item.call.large or item.everyone_whole or server == self.whole_from
+        whole = not item.call.large or self._all_whole[index] or server == self.whole_from
         at = b"" if item.at is None else item.at.pack()
         return QueryItem(item.operation.objects, tuple(digests), item.operation.wire, at, self.want_auth, whole)
 
@@ -107,7 +112,7 @@ class QueryRound:
                 continue
             result = results[index]
             answer = result.answer
-            came_whole = item.everyone_whole or server == self.whole_from
+            came_whole = self._all_whole[index] or server == self.whole_from
             if item.call.large and came_whole and result.code in (Code.OK, Code.FAILED):
                 whole[answer_digest(answer)] = answer
                 answer = answer_digest(answer)
