@@ -5,13 +5,16 @@ and no later version can have been established: for every later non-barrier reco
 whose base is later than c are no repairable set.  Looser rules return stale answers.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from qunfs.protocol.classify import proven
 from qunfs.protocol.execution import Code
 from qunfs.protocol.history import Candidate, Kind, LogicalTimestamp, ObjectHistorySet, ReplicaHistory
 from qunfs.protocol.quorum import QuorumSystem, mask_of
+
+Versions = tuple[LogicalTimestamp, ...]
+"""One version for each object of a query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +38,9 @@ class Agreed:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """The version is settled, but too few have answered at it: ask for it by name."""
+    """The versions are settled, but too few have answered at them: ask for them by name."""
 
-    record: Candidate
+    versions: Versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ def judge(
     if record is None:
         return Unsettled()
     agreed = agreement(quorums, {s: f for s, f in replies.items() if f.lt == record.lt})
-    return Named(record) if agreed is None else agreed
+    return Named((record.lt,)) if agreed is None else agreed
 
 
 def agreement(quorums: QuorumSystem, replies: Mapping[int, Fresh]) -> Agreed | None:
@@ -109,17 +112,44 @@ def agreement(quorums: QuorumSystem, replies: Mapping[int, Fresh]) -> Agreed | N
     return None
 
 
-def judge_joint(quorums: QuorumSystem, replies: Mapping[int, tuple[Fresh, ...]]) -> Agreed | Unsettled:
-    """What replies to a query on several objects amount to: a quorum at one and the same newest versions, or nothing.
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One version per object of a joint query; ``joint`` when the replies alone show that they belong together."""
 
-    Per server the first element carries the answer; every element its object's history and the version it ran on.
+    versions: Versions
+    joint: bool
+
+
+def newest_snapshot(
+    quorums: QuorumSystem,
+    objects: Sequence[int],
+    replies: Mapping[int, Sequence[ReplicaHistory]],
+    evidence: Sequence[ObjectHistorySet],
+    views_max: int,
+) -> Snapshot | None:
+    """The versions that a query on several objects must be answered from, if the fresh joint replies settle each.
+
+    They belong together when one quorum holds them all and nothing later of any object is repairable in it.  If not,
+    two successive joint reads with the same versions show the same: each was the newest between the reads.
     """
-    by_versions: dict[tuple[LogicalTimestamp, ...], dict[int, Fresh]] = {}
-    for server, fresh in replies.items():
-        if all(f.history.head.lt == f.lt for f in fresh):
-            by_versions.setdefault(tuple(f.lt for f in fresh), {})[server] = fresh[0]
-    for group in by_versions.values():
-        if quorums.contains_quorum(mask_of(list(group))):
-            agreed = agreement(quorums, group)
-            return Unsettled() if agreed is None else agreed
-    return Unsettled()
+    records: list[Candidate] = []
+    for place, obj in enumerate(objects):
+        histories = {server: joint[place] for server, joint in replies.items()}
+        record = newest_established(quorums, obj, histories, evidence, views_max)
+        if record is None:
+            return None
+        records.append(record)
+    versions = tuple(record.lt for record in records)
+    holders = [s for s, joint in replies.items() if all(r in h for r, h in zip(records, joint, strict=True))]
+    later = [
+        mask
+        for place, obj in enumerate(objects)
+        for record, mask in ObjectHistorySet.of(obj, {s: replies[s][place] for s in holders}, mask_of(holders))
+        .orders()
+        .items()
+        if record.lt > versions[place] and record.kind is not Kind.BARRIER
+    ]
+    for view in quorums.views_within(holders, views_max):
+        if not any(quorums.contains_repairable(mask & view) for mask in later):
+            return Snapshot(versions, joint=True)
+    return Snapshot(versions, joint=False)

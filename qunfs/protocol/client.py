@@ -565,7 +565,9 @@ class Client:
             )
             objects = tuple(item.operation.objects for item in pending)
             yield Phase("QUERY", order, asked.message, objects, asked.judge, asked.note)
-            unsettled = [i for i in pending if i.result is None and i.at is None and not i.everyone_whole]
+            unsettled = [
+                i for i in pending if i.result is None and i.at is None and i.seen is None and not i.everyone_whole
+            ]
             if unsettled:
                 yield from self._make_answerable(unsettled)
             pending = [item for item in pending if item.result is None]

@@ -65,7 +65,7 @@ class QueryItem:
     """Per object the head of the digest of the history the client holds from this server, or empty."""
     operation: bytes = b""
     at: bytes = b""
-    """A version to run on, packed; empty for the newest."""
+    """The version of each object to run on, packed; empty for the newest."""
     want_auth: bool = False
     whole: bool = True
     """False: answer with a digest of the answer."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from qunfs.protocol.classify import Classification, Request, RequestRefused, Setup, classify, proven, setup, unanimous
 from qunfs.protocol.history import ZERO, Candidate, Kind, ObjectHistorySet
 from qunfs.protocol.history_cache import Held, HistoryCache, history_set
+from qunfs.protocol.limits import DEFAULT_LIMITS
 from qunfs.protocol.operation import Operation
 from qunfs.protocol.quorum import QuorumSystem, servers_of
 
@@ -109,7 +110,7 @@ class Planner:
             first.append(view)
         if all(unanimous(self._quorums, view) for view in first):
             return first
-        established = proven(self._quorums, self._evidence(held, self._quorums.n))
+        established = proven(self._quorums, self._evidence(self._related(objects), self._quorums.n))
         chosen: list[ObjectHistorySet] = []
         for obj in objects:
             options = iter((ObjectHistorySet(obj, ()),)) if obj in fresh else self._views(obj, held[obj])
@@ -202,13 +203,27 @@ class Planner:
             wanted = _attempt(self._quorums, Request(kind, client, session, operation, tuple(views), evidence))
             if wanted is None:
                 return None
-        for servers in (0, *range(self._quorums.preferred(range(n)), n + 1)):
-            evidence = self._evidence(objects, servers) if servers else ()
+        for evidence in self._growing_evidence(kind, objects):
             request = Request(kind, client, session, operation, tuple(views), evidence)
             made = _attempt(self._quorums, request)
             if made is not None and (wanted is None or _amounts_to_same(made, wanted)):
                 return Prepared(request, made)
         return None
+
+    def _growing_evidence(self, kind: Kind, objects: Sequence[int]) -> Iterator[tuple[ObjectHistorySet, ...]]:
+        n = self._quorums.n
+        yield ()
+        for servers in range(self._quorums.preferred(range(n)), n + 1):
+            yield self._evidence(objects, servers)
+        if kind is Kind.METHOD:
+            yield self._evidence(self._related(objects), n)
+
+    def _related(self, objects: Sequence[int]) -> list[int]:
+        """The objects and those siblings on which their heads may be proven: as many as a request can show."""
+        heads = {h.history.head for obj in objects for h in self._cache.authenticated(obj).values()}
+        siblings = {s for head in sorted(heads, key=lambda r: r.lt, reverse=True) for s in head.objects}
+        more = sorted(siblings - set(objects))
+        return [*objects, *more[: DEFAULT_LIMITS.evidence_sets_max - len(objects)]]
 
 
 def _attempt(quorums: QuorumSystem, request: Request) -> Setup | None:

@@ -1,11 +1,21 @@
 """The client's half of queries: one batch of them to one preferred quorum (Figure 3, ``c_fetch``)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from qunfs.protocol.answering import Agreed, Fresh, Judgement, Named, Unsettled, agreement, judge, judge_joint
+from qunfs.protocol.answering import (
+    Agreed,
+    Fresh,
+    Judgement,
+    Named,
+    Unsettled,
+    Versions,
+    agreement,
+    judge,
+    newest_snapshot,
+)
 from qunfs.protocol.execution import Code
-from qunfs.protocol.history import LogicalTimestamp, ObjectHistorySet, ReplicaHistory
+from qunfs.protocol.history import ObjectHistorySet, ReplicaHistory
 from qunfs.protocol.history_cache import Held, HistoryCache, history_set
 from qunfs.protocol.messages import HELD_BYTES, Query, QueryItem, QueryReply, QueryResult, Reply, Shown
 from qunfs.protocol.operation import Answer, Call, Method, Operation
@@ -20,12 +30,14 @@ def answer_digest(answer: bytes) -> bytes:
 
 @dataclass(slots=True)
 class Item:
-    """One query under way.  ``at`` names the version once it is settled; ``result`` is set at the end."""
+    """One query under way.  ``at`` names the versions once they are settled; ``result`` is set at the end."""
 
     call: Call
     method: Method
     operation: Operation
-    at: LogicalTimestamp | None = None
+    at: Versions | None = None
+    seen: Versions | None = None
+    """Of a query on several objects: the newest version of each, as one joint read showed them."""
     everyone_whole: bool = False
     result: Agreed | None = None
     child: Call | None = None
@@ -51,10 +63,14 @@ class QueryRound:
     shown: dict[tuple[int, int], tuple[ReplicaHistory, ...]] = field(default_factory=dict)
     children: dict[tuple[int, int], ReplicaHistory] = field(default_factory=dict)
     _all_whole: tuple[bool, ...] = ()
-    """Per item whether everybody is asked for the whole answer in this round; what it shows may ask for it in the next."""
+    """Per item whether everybody is asked for the whole answer in this round, fixed before its replies come."""
+    _seen_before: tuple[Versions | None, ...] = ()
 
     def __post_init__(self) -> None:
         self._all_whole = tuple(item.everyone_whole for item in self.items)
+        self._seen_before = tuple(item.seen for item in self.items)
+        for item in self.items:
+            item.seen = None
 
     def message(self, server: int, number: int) -> bytes:
         """The query for one server, saying which histories of its are held."""
@@ -71,7 +87,7 @@ class QueryRound:
                 digests.append(held.history.digest[:HELD_BYTES])
                 self.told[server, index, obj] = held
         whole = not item.call.large or self._all_whole[index] or server == self.whole_from
-        at = b"" if item.at is None else item.at.pack()
+        at = b"" if item.at is None else b"".join([lt.pack() for lt in item.at])
         return QueryItem(item.operation.objects, tuple(digests), item.operation.wire, at, self.want_auth, whole)
 
     def note(self, server: int, reply: Reply) -> None:
@@ -119,26 +135,52 @@ class QueryRound:
             replies[server] = tuple(
                 Fresh(h, lt, result.code, answer) for h, lt in zip(histories, result.lts, strict=True)
             )
-        judgement = self._judgement(item, replies)
+        judgement = self._judgement(index, item, replies)
         if isinstance(judgement, Named):
-            item.at = judgement.record.lt
+            item.at = judgement.versions
         elif isinstance(judgement, Agreed):
             self._take(index, item, judgement, answered, whole)
 
-    def _judgement(self, item: Item, replies: dict[int, tuple[Fresh, ...]]) -> Judgement:
-        if len(item.operation.objects) > 1:
-            return judge_joint(self.quorums, replies)
-        single = {s: fresh[0] for s, fresh in replies.items()}
+    def _judgement(self, index: int, item: Item, replies: dict[int, tuple[Fresh, ...]]) -> Judgement:
         if item.at is not None:
-            agreed = agreement(self.quorums, {s: f for s, f in single.items() if f.lt == item.at})
+            agreed = _agreement_at(self.quorums, item.at, replies)
             if agreed is not None:
                 return agreed
-        obj = item.operation.objects[0]
-        return judge(self.quorums, obj, single, self._evidence(obj), self.views_max)
+        objects = item.operation.objects
+        if len(objects) > 1:
+            return self._joint_judgement(index, item, replies)
+        single = {s: fresh[0] for s, fresh in replies.items()}
+        judgement = judge(self.quorums, objects[0], single, self._evidence(objects), self.views_max)
+        if isinstance(judgement, Unsettled):
+            more = self._related(objects, replies)
+            if more:
+                judgement = judge(self.quorums, objects[0], single, self._evidence((*objects, *more)), self.views_max)
+        return judgement
 
-    def _evidence(self, obj: int) -> tuple[ObjectHistorySet, ...]:
-        held = self.cache.of(obj)
-        return (history_set(obj, held, sorted(held)),) if held else ()
+    def _joint_judgement(self, index: int, item: Item, replies: dict[int, tuple[Fresh, ...]]) -> Judgement:
+        objects = item.operation.objects
+        if not self.quorums.contains_quorum(mask_of(list(replies))):
+            return Unsettled()
+        evidence = self._evidence((*objects, *self._related(objects, replies)))
+        histories = {server: [f.history for f in fresh] for server, fresh in replies.items()}
+        snapshot = newest_snapshot(self.quorums, objects, histories, evidence, self.views_max)
+        item.seen = None if snapshot is None else snapshot.versions
+        if snapshot is None or not (snapshot.joint or snapshot.versions == self._seen_before[index]):
+            return Unsettled()
+        return _agreement_at(self.quorums, snapshot.versions, replies) or Named(snapshot.versions)
+
+    def _evidence(self, objects: Iterable[int]) -> tuple[ObjectHistorySet, ...]:
+        sets = []
+        for obj in objects:
+            held = self.cache.of(obj)
+            if held:
+                sets.append(history_set(obj, held, sorted(held)))
+        return tuple(sets)
+
+    def _related(self, objects: tuple[int, ...], replies: dict[int, tuple[Fresh, ...]]) -> list[int]:
+        """Siblings on which a version may be proven that is not proven here."""
+        heads = {fresh.history.head for joint in replies.values() for fresh in joint}
+        return sorted({sibling for head in heads for sibling in head.objects} - set(objects))
 
     def _take(
         self,
@@ -164,8 +206,13 @@ class QueryRound:
             child, history = results[index].followed, self.children.get((server, index))
             if child is not None and history is not None and child.obj == obj:
                 replies[server] = Fresh(history, child.lt, child.code, child.answer)
-        judgement = judge(self.quorums, obj, replies, self._evidence(obj), self.views_max)
+        judgement = judge(self.quorums, obj, replies, self._evidence((obj,)), self.views_max)
         if isinstance(judgement, Agreed):
             item.followed = judgement
         elif isinstance(judgement, Named | Unsettled):
             item.followed = None
+
+
+def _agreement_at(quorums: QuorumSystem, versions: Versions, replies: dict[int, tuple[Fresh, ...]]) -> Agreed | None:
+    """The answer that more servers than can lie gave at these versions."""
+    return agreement(quorums, {s: joint[0] for s, joint in replies.items() if tuple(f.lt for f in joint) == versions})

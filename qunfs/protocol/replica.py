@@ -16,7 +16,7 @@ from qunfs.protocol.authenticator import MAC_BYTES, Authenticator
 from qunfs.protocol.classify import Request, RequestRefused, setup
 from qunfs.protocol.errors import MalformedMessage, VersionMissing
 from qunfs.protocol.execution import Code, Execution, run_query, run_update
-from qunfs.protocol.history import ZERO_TIMESTAMP, Candidate, Kind, LogicalTimestamp, unpack_timestamp
+from qunfs.protocol.history import LT_BYTES, ZERO_TIMESTAMP, Candidate, Kind, LogicalTimestamp, unpack_timestamp
 from qunfs.protocol.limits import DEFAULT_LIMITS, Limits
 from qunfs.protocol.messages import (
     HELD_BYTES,
@@ -172,7 +172,7 @@ class Replica:
             return QueryResult(Code.BAD_ARGUMENT, heads, b"", shown)
         lts = heads
         if item.at:
-            lts = (unpack_timestamp(item.at),)
+            lts = tuple(unpack_timestamp(item.at, i * LT_BYTES) for i in range(len(item.objects)))
         try:
             execution = self._run_query(method, operation, lts)
         except VersionMissing:
@@ -182,8 +182,6 @@ class Replica:
         return QueryResult(execution.code, lts, answer, shown, followed)
 
     def _run_query(self, method: Method, operation: Operation, lts: Sequence[LogicalTimestamp]) -> Execution:
-        if len(lts) != len(operation.objects):
-            raise VersionMissing("a version is named for one object only")
         views = {obj: self.store.open(obj, lt) for obj, lt in zip(operation.objects, lts, strict=True)}
         return run_query(method, operation, views)
 

@@ -182,7 +182,7 @@ def _query_untrusted(body: object) -> Query:
         objects, held, operation, at, want_auth, whole = _fields_untrusted(item, tuple, tuple, bytes, bytes, bool, bool)
         ids = tuple(map(_object_untrusted, _list_untrusted(objects, DEFAULT_LIMITS.objects_per_operation_max)))
         digests = tuple(_bytes_untrusted(h, HELD_BYTES) for h in held)
-        if not ids or len(digests) != len(ids) or (at and len(at) != LT_BYTES):
+        if not ids or len(digests) != len(ids) or len(at) not in (0, LT_BYTES * len(ids)):
             raise MalformedMessage("query of a wrong shape")
         items.append(QueryItem(ids, digests, operation, at, want_auth, whole))
     return Query(tuple(items))
