@@ -227,8 +227,7 @@ class Synchroniser:
             return self._finish(key, job, success=False)
         job.rows.clear()
         job.after, job.size = b"", 0
-        job.restart()
-        self._ask_enough(key, job, now)
+        self._ask_anew(key, job, now)
         return None
 
     def _take_chunk(self, key: JobKey, job: Job, rows: Rows, more: bool, now: float) -> Finished | None:
@@ -239,10 +238,20 @@ class Synchroniser:
             return self._finish(key, job, success=False)
         if more and rows:
             job.after = rows[-1][0]
-            job.restart()
-            self._ask_enough(key, job, now)
+            self._ask_anew(key, job, now)
             return None
         return self._finish(key, job, success=self._keep(job))
+
+    def _ask_anew(self, key: JobKey, job: Job, now: float) -> None:
+        """Ask another question; what still comes in reply to the one before must not count for it."""
+        self._forget_numbers(job)
+        job.restart()
+        self._ask_enough(key, job, now)
+
+    def _forget_numbers(self, job: Job) -> None:
+        for number in job.numbers:
+            self._numbers.pop(number, None)
+        job.numbers.clear()
 
     def _keep(self, job: Job) -> bool:
         if not self._store.has_version(job.obj, job.target):
@@ -253,7 +262,6 @@ class Synchroniser:
 
     def _finish(self, key: JobKey, job: Job, success: bool) -> Finished:
         del self._jobs[key]
-        for number in job.numbers:
-            self._numbers.pop(number, None)
+        self._forget_numbers(job)
         self.completed += success
         return Finished(job, success)
