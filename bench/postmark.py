@@ -28,6 +28,9 @@ FILE_BYTES: Final = 5250
 TRANSACTION_BYTES: Final = 6500
 """What a file and a transaction read or write on average: only to move the progress bar between the dots."""
 
+END_SECONDS_MAX: Final = 1.0
+"""A killed program that waits for a FUSE request lives on until the request is answered or the mount is gone."""
+
 STEP_SECONDS: Final = 0.2
 TENTHS: Final = 10
 
@@ -180,7 +183,8 @@ def run(
     finally:
         if child.poll() is None:
             child.kill()
-            child.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(END_SECONDS_MAX)
         if child.stdout is not None:
             child.stdout.close()
     counts = transcript.counts()

@@ -143,7 +143,7 @@ def tear_down(directory: Path) -> None:
                 mounts.detach(mountpoint)
             except LocalError:  # in use, by a shell that went in to look
                 mounts.detach(mountpoint, lazy=True)
-        processes.wait_gone(_processes_of(directory, program="mount"), MOUNT_END_SECONDS_MAX)
+        processes.wait_gone(_signal_all(directory, signal.SIGTERM, program="mount"), MOUNT_END_SECONDS_MAX)
         processes.wait_gone(_signal_all(directory, signal.SIGTERM), STOP_SECONDS_MAX)
         left = processes.wait_gone(_signal_all(directory, signal.SIGKILL), STOP_SECONDS_MAX)
         for mountpoint in mounts.mounted_below(directory):  # one whose mount was just being made
