@@ -17,14 +17,15 @@ from qunfs import cluster, processes
 from qunfs.protocol.authenticator import Authenticator
 from qunfs.protocol.errors import QunfsError
 from qunfs.protocol.history import ZERO_HISTORY, ReplicaHistory
-from qunfs.protocol.messages import HEADER, Type
+from qunfs.protocol.messages import HEADER, Type, join_reply
 from qunfs.protocol.operation import Registry
 from qunfs.protocol.quorum import QuorumSystem
 from qunfs.protocol.replica import Origin, Replica, Send
 from qunfs.protocol.store import StoreView
+from qunfs.protocol.wire import split_reply_untrusted
 
 Body = Any
-Lie = Callable[[Body], Body]
+Lie = Callable[[Body, bytes], tuple[Body, bytes]]
 
 
 class LyingReplica(Replica):
@@ -46,8 +47,9 @@ class LyingReplica(Replica):
         if lie is None:
             return send
         self.counters["lies"] += 1
-        body = lie(msgpack.unpackb(send.payload[HEADER.size :], strict_map_key=False))
-        return send._replace(payload=HEADER.pack(kind, number) + msgpack.packb(body))
+        body, vectors = split_reply_untrusted(send.payload[HEADER.size :])
+        twisted, vectors = lie(msgpack.unpackb(body, strict_map_key=False), vectors)
+        return send._replace(payload=join_reply(Type(kind), number, msgpack.packb(twisted), [vectors]))
 
 
 # Wrong answers: everything that a client or a peer wants to know, except who holds which record
@@ -58,8 +60,8 @@ def _wrong(value: bytes) -> bytes:
     return bytes((*value[:-1], value[-1] ^ 1)) if value else b"\x01"
 
 
-def _wrong_results(results: Body) -> Body:
-    return [_wrong_result(*result) for result in results]
+def _wrong_results(results: Body, vectors: bytes) -> tuple[Body, bytes]:
+    return [_wrong_result(*result) for result in results], vectors
 
 
 def _wrong_result(code: int, lts: Body, answer: bytes, shown: Body, followed: Body) -> Body:
@@ -68,19 +70,20 @@ def _wrong_result(code: int, lts: Body, answer: bytes, shown: Body, followed: Bo
     return code, lts, _wrong(answer), shown, followed
 
 
-def _wrong_update(body: Body) -> Body:
+def _wrong_update(body: Body, vectors: bytes) -> tuple[Body, bytes]:
     status, code, answer, *rest = body
-    return status, code, _wrong(answer), *rest
+    return (status, code, _wrong(answer), *rest), vectors
 
 
-def _wrong_vouch(body: Body) -> Body:
+def _wrong_vouch(body: Body, vectors: bytes) -> tuple[Body, bytes]:
     record, answer = body
-    return record, _wrong(answer)
+    return (record, _wrong(answer)), vectors
 
 
-def _wrong_rows(body: Body) -> Body:
+def _wrong_rows(body: Body, vectors: bytes) -> tuple[Body, bytes]:
     known, digest, rows, more = body
-    return known, _wrong(digest), [(key, None if value is None else _wrong(value)) for key, value in rows], more
+    wrong = [(key, None if value is None else _wrong(value)) for key, value in rows]
+    return (known, _wrong(digest), wrong, more), vectors
 
 
 class WrongAnswers(LyingReplica):
@@ -97,27 +100,14 @@ class WrongAnswers(LyingReplica):
 # Authenticators that nobody can check
 
 
-def _spoilt(shown: Body) -> Body:
-    return [(history, bytes(byte ^ 0x55 for byte in vector)) for history, vector in shown]
-
-
-def _spoil_results(results: Body) -> Body:
-    spoilt = []
-    for code, lts, answer, shown, followed in results:
-        child = followed and [followed[0], *_spoilt([followed[1]]), *followed[2:]]
-        spoilt.append((code, lts, answer, _spoilt(shown), child))
-    return spoilt
-
-
-def _spoil_update(body: Body) -> Body:
-    status, code, answer, shown, culled = body
-    return status, code, answer, _spoilt(shown), culled
+def _spoil(body: Body, vectors: bytes) -> tuple[Body, bytes]:
+    return body, bytes(byte ^ 0x55 for byte in vectors)
 
 
 class CorruptMacs(LyingReplica):
     """True histories and answers, but the other servers refuse requests that carry this one's authenticators."""
 
-    lies: ClassVar[Mapping[Type, Lie]] = {Type.QUERY_REPLY: _spoil_results, Type.UPDATE_REPLY: _spoil_update}
+    lies: ClassVar[Mapping[Type, Lie]] = {Type.QUERY_REPLY: _spoil, Type.UPDATE_REPLY: _spoil}
 
 
 # Histories that do not move

@@ -1,13 +1,16 @@
 """Every message and how it is packed; :mod:`qunfs.protocol.wire` reads them, nothing else knows the wire.
 
 A payload is one type byte, a 32-bit request number that the reply repeats, and a msgpack body.  An UPDATE is a body
-packed once for all servers, followed by the column of MACs that only the addressed server can check.
+packed once for all servers, followed by the column of MACs that only the addressed server can check.  A reply is a body
+followed by the vectors of MACs of the histories in it: the bodies of replicas that agree are the same bytes, and the
+client reads them once.
 """
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgpack
 
@@ -56,8 +59,7 @@ class Status(IntEnum):
     """Over a bound; try again later."""
 
 
-@dataclass(frozen=True, slots=True)
-class QueryItem:
+class QueryItem(NamedTuple):
     """One query, or with no operation a plain read of histories; all objects of an item are read together."""
 
     objects: tuple[int, ...]
@@ -83,8 +85,7 @@ class Query:
         return _pack(Type.QUERY, number, body)
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(NamedTuple):
     """A METHOD, BARRIER or COPY with this server's column of MACs."""
 
     request: Request
@@ -139,16 +140,14 @@ class Sync:
         return _pack(Type.SYNC, number, (self.obj, self.base.pack(), self.target.pack(), self.after, self.whole))
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(NamedTuple):
     """A history in a reply: None when it is the one the client holds; MACs for all n servers when asked for."""
 
     history: ReplicaHistory | None
     vector: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Followed:
+class Followed(NamedTuple):
     """What the method that the query's answer named has answered on the object that it named."""
 
     obj: int
@@ -158,8 +157,7 @@ class Followed:
     answer: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class QueryResult:
+class QueryResult(NamedTuple):
     """One item's answer, or its digest, and the histories of its objects."""
 
     code: Code
@@ -168,20 +166,23 @@ class QueryResult:
     histories: tuple[Shown, ...]
     followed: Followed | None = None
 
+    def shown(self) -> tuple[Shown, ...]:
+        """Every history in it, in the order of their vectors."""
+        return self.histories if self.followed is None else (*self.histories, self.followed.history)
 
-@dataclass(frozen=True, slots=True)
-class QueryReply:
+
+class QueryReply(NamedTuple):
     """The results of a Query's items, in order."""
 
     results: tuple[QueryResult, ...]
 
     def pack(self, number: int) -> bytes:
         """The payload."""
-        return _pack(Type.QUERY_REPLY, number, [_result_body(r) for r in self.results])
+        vectors = [s.vector for r in self.results for s in r.shown()]
+        return join_reply(Type.QUERY_REPLY, number, msgpack.packb([_result_body(r) for r in self.results]), vectors)
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateReply:
+class UpdateReply(NamedTuple):
     """What became of an Update or Adopt, with the current histories of its objects."""
 
     status: Status
@@ -193,8 +194,8 @@ class UpdateReply:
 
     def pack(self, number: int) -> bytes:
         """The payload."""
-        shown = [_shown_body(h) for h in self.histories]
-        return _pack(Type.UPDATE_REPLY, number, (self.status, self.code, self.answer, shown, self.culled))
+        body = (self.status, self.code, self.answer, [_shown_body(h) for h in self.histories], self.culled)
+        return join_reply(Type.UPDATE_REPLY, number, msgpack.packb(body), [h.vector for h in self.histories])
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +206,7 @@ class StatusReply:
 
     def pack(self, number: int) -> bytes:
         """The payload."""
-        return _pack(Type.STATUS_REPLY, number, self.values)
+        return join_reply(Type.STATUS_REPLY, number, msgpack.packb(self.values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +218,7 @@ class VouchReply:
 
     def pack(self, number: int) -> bytes:
         """The payload."""
-        return _pack(Type.VOUCH_REPLY, number, (self.record, self.answer))
+        return join_reply(Type.VOUCH_REPLY, number, msgpack.packb((self.record, self.answer)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +232,7 @@ class SyncReply:
 
     def pack(self, number: int) -> bytes:
         """The payload."""
-        return _pack(Type.SYNC_REPLY, number, (self.known, self.digest, self.rows, self.more))
+        return join_reply(Type.SYNC_REPLY, number, msgpack.packb((self.known, self.digest, self.rows, self.more)))
 
 
 ToServer = Query | Update | Adopt | StatusQuery | Vouch | Sync
@@ -256,8 +257,13 @@ def pack_update(number: int, body: bytes, column: bytes) -> bytes:
     return b"".join((HEADER.pack(Type.UPDATE, number), LENGTH.pack(len(body)), body, column))
 
 
-def _shown_body(shown: Shown) -> tuple[bytes | None, bytes]:
-    return (None if shown.history is None else shown.history.wire, shown.vector)
+def join_reply(kind: Type, number: int, body: bytes, vectors: Sequence[bytes] = ()) -> bytes:
+    """The payload of a reply."""
+    return b"".join((HEADER.pack(kind, number), LENGTH.pack(len(body)), body, *vectors))
+
+
+def _shown_body(shown: Shown) -> tuple[bytes | None, bool]:
+    return (None if shown.history is None else shown.history.wire, shown.vector != b"")
 
 
 def _result_body(result: QueryResult) -> tuple[object, ...]:

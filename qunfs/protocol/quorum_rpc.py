@@ -9,9 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from qunfs.protocol.messages import Reply
+from qunfs.protocol.messages import Reply, Type
 from qunfs.protocol.quorum import QuorumSystem
-from qunfs.protocol.wire import parse_reply_untrusted, split_untrusted
+from qunfs.protocol.wire import (
+    parse_reply_body_untrusted,
+    split_reply_untrusted,
+    split_untrusted,
+    with_vectors_untrusted,
+)
 
 PROBE_MIN_S: Final = 0.05
 """No probe before this: a busy scheduler delays replies by tens of milliseconds."""
@@ -43,6 +48,8 @@ class Phase:
     resend_wait: float = RESEND_MIN_S
     number: int = 0
     wanted: int = 0
+    parsed: tuple[Type, bytes, Reply] | None = None
+    """The last body read: replicas that agree send the same bytes."""
 
 
 class QuorumRpc:
@@ -176,11 +183,14 @@ class QuorumRpc:
         Raises MalformedMessage; the driver then closes the connection.
         """
         self._slow.pop(server, None)
-        kind, number, body = split_untrusted(payload)
+        kind, number, rest = split_untrusted(payload)
         phase = self._phases.get(number)
         if phase is None or server not in phase.asked:
             return
-        reply = parse_reply_untrusted(kind, body, phase.objects)
+        body, vectors = split_reply_untrusted(rest)
+        if phase.parsed is None or phase.parsed[0] is not kind or phase.parsed[1] != body:
+            phase.parsed = (kind, body, parse_reply_body_untrusted(kind, body, phase.objects))
+        reply = with_vectors_untrusted(phase.parsed[2], vectors, self._quorums.n)
         if server not in phase.replies:
             self._round_trip += ((now - phase.asked[server]) - self._round_trip) / 16
         phase.replies[server] = reply

@@ -42,7 +42,7 @@ from qunfs.protocol.operation import Method, MethodClass, Operation, Registry, p
 from qunfs.protocol.quorum import QuorumSystem, servers_of
 from qunfs.protocol.store import Difference, Overlay, StoreView
 from qunfs.protocol.sync import Finished, JobKey, Synchroniser, answer_sync, rows_digest
-from qunfs.protocol.wire import parse_reply_untrusted, parse_to_server_untrusted, split_untrusted
+from qunfs.protocol.wire import parse_reply_untrusted, parse_to_server_untrusted
 
 _ANSWERS_KEPT: Final = 65_536
 """Answers of accepted updates remembered for late repeats, beside those stored with the versions."""
@@ -412,8 +412,7 @@ class Replica:
     def _peer_reply(self, origin: Origin, payload: bytes, now: float, wall_ns: int) -> list[Send]:
         if not origin.is_server:
             raise MalformedMessage("a client sent a server's reply")
-        kind, number, body = split_untrusted(payload)
-        reply = parse_reply_untrusted(kind, body)
+        number, reply = parse_reply_untrusted(payload)
         if not isinstance(reply, VouchReply | SyncReply):
             raise MalformedMessage("a server sent a reply that servers are not asked for")
         finished = self._sync.on_reply(origin.principal, number, reply, now)

@@ -220,8 +220,29 @@ _TO_SERVER: Final[dict[Type, Callable[[object], ToServer]]] = {
 }
 
 
-def parse_reply_untrusted(kind: Type, body: bytes, objects: tuple[tuple[int, ...], ...] = ()) -> Reply:
-    """A server's reply, once :func:`split_untrusted` has taken the payload apart.
+def parse_reply_untrusted(
+    payload: bytes, objects: tuple[tuple[int, ...], ...] = (), servers: int = DEFAULT_LIMITS.servers_max
+) -> tuple[int, Reply]:
+    """Request number and reply of a server; the arguments are those of the two steps it takes."""
+    kind, number, rest = split_untrusted(payload)
+    body, vectors = split_reply_untrusted(rest)
+    return number, with_vectors_untrusted(parse_reply_body_untrusted(kind, body, objects), vectors, servers)
+
+
+def split_reply_untrusted(rest: bytes) -> tuple[bytes, bytes]:
+    """The body and the vectors of a reply."""
+    end = LENGTH.size + (LENGTH.unpack_from(rest)[0] if len(rest) >= LENGTH.size else 0)
+    if not LENGTH.size < end <= len(rest):
+        raise MalformedMessage("truncated reply")
+    return rest[LENGTH.size : end], rest[end:]
+
+
+_PENDING: Final = b"?"
+"""Stands for a vector of MACs in a reply's body, whose bytes come behind the body."""
+
+
+def parse_reply_body_untrusted(kind: Type, body: bytes, objects: tuple[tuple[int, ...], ...] = ()) -> Reply:
+    """A server's reply without its vectors of MACs.
 
     ``objects`` are those of each item of the query, or those of the update as the only item: histories are checked
     against them.
@@ -231,7 +252,7 @@ def parse_reply_untrusted(kind: Type, body: bytes, objects: tuple[tuple[int, ...
         results = _list_untrusted(value, len(objects))
         if len(results) != len(objects):
             raise MalformedMessage("reply does not answer every item")
-        return QueryReply(tuple(_result_untrusted(r, ids) for r, ids in zip(results, objects, strict=True)))
+        return QueryReply(tuple([_result_untrusted(r, ids) for r, ids in zip(results, objects, strict=True)]))
     if kind is Type.UPDATE_REPLY:
         return _update_reply_untrusted(value, objects[0] if objects else ())
     if kind is Type.VOUCH_REPLY:
@@ -243,12 +264,53 @@ def parse_reply_untrusted(kind: Type, body: bytes, objects: tuple[tuple[int, ...
     raise MalformedMessage(f"{kind.name} is not a reply")
 
 
+def with_vectors_untrusted(reply: Reply, vectors: bytes, servers: int) -> Reply:
+    """The reply with the vectors that came behind its body, each of one MAC per server."""
+    if not vectors:
+        pending: tuple[Shown, ...] = ()
+        if isinstance(reply, UpdateReply):
+            pending = reply.histories
+        elif isinstance(reply, QueryReply):
+            pending = tuple([shown for result in reply.results for shown in result.shown()])
+        if any(shown.vector for shown in pending):
+            raise MalformedMessage("vectors of MACs missing")
+        return reply
+    take = _Vectors(vectors, servers * MAC_BYTES)
+    if isinstance(reply, UpdateReply):
+        reply = reply._replace(histories=tuple([take.of(shown) for shown in reply.histories]))
+    elif isinstance(reply, QueryReply):
+        reply = QueryReply(tuple([take.of_result(result) for result in reply.results]))
+    if take.at != len(vectors):
+        raise MalformedMessage("more vectors of MACs than histories")
+    return reply
+
+
+class _Vectors:
+    """Hands out the vectors behind a body in order."""
+
+    def __init__(self, vectors: bytes, size: int) -> None:
+        self._vectors, self._size, self.at = vectors, size, 0
+
+    def of(self, shown: Shown) -> Shown:
+        if not shown.vector:
+            return shown
+        start, self.at = self.at, self.at + self._size
+        if self.at > len(self._vectors):
+            raise MalformedMessage("vectors of MACs missing")
+        return Shown(shown.history, self._vectors[start : self.at])
+
+    def of_result(self, result: QueryResult) -> QueryResult:
+        result = result._replace(histories=tuple([self.of(shown) for shown in result.histories]))
+        if result.followed is None:
+            return result
+        return result._replace(followed=result.followed._replace(history=self.of(result.followed.history)))
+
+
 def _shown_untrusted(value: object, obj: int) -> Shown:
-    if type(value) is not tuple or len(value) != 2 or type(value[1]) is not bytes:
+    if type(value) is not tuple or len(value) != 2 or type(value[1]) is not bool:
         raise MalformedMessage("history of a wrong shape")
-    wire, vector = value
-    if len(vector) % MAC_BYTES or len(vector) > MAC_BYTES * DEFAULT_LIMITS.servers_max:
-        raise MalformedMessage("vector of MACs of a wrong length")
+    wire, has_vector = value
+    vector = _PENDING if has_vector else b""
     if wire is None:
         return Shown(None, vector)
     return Shown(_parse_history_untrusted(_bytes_untrusted(wire, DEFAULT_LIMITS.frame_bytes_max), obj), vector)

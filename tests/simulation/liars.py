@@ -5,7 +5,6 @@ them and mixes in the truth, which keeps it in the game.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from qunfs.protocol.authenticator import MAC_BYTES
@@ -137,9 +136,7 @@ class Liar(Server):
 
     def _query_lie(self, vice: str, result: QueryResult, objects: tuple[int, ...]) -> QueryResult:
         shown = tuple(self._falsify(vice, obj, s) for obj, s in zip(objects, result.histories, strict=True))
-        lts = tuple(
-            lt if s.history is None else s.history.head.lt for lt, s in zip(result.lts, shown, strict=True)
-        )
+        lts = tuple(lt if s.history is None else s.history.head.lt for lt, s in zip(result.lts, shown, strict=True))
         answer = result.answer
         if vice == "answer" or (vice in ("forge", "claim") and self.chance.random() < 0.5):
             answer = COLLUDED
@@ -150,11 +147,11 @@ class Liar(Server):
         objects = self._objects[0]
         histories = reply.histories or self._shown_now(objects)
         shown = tuple(self._falsify(vice, obj, s) for obj, s in zip(objects, histories, strict=True))
-        reply = replace(reply, histories=shown)
+        reply = reply._replace(histories=shown)
         if vice == "claim":
-            return replace(reply, status=Status.ACCEPTED, answer=self.chance.choice((reply.answer, COLLUDED)))
+            return reply._replace(status=Status.ACCEPTED, answer=self.chance.choice((reply.answer, COLLUDED)))
         if vice == "answer":
-            return replace(reply, answer=COLLUDED)
+            return reply._replace(answer=COLLUDED)
         if vice == "cull":
             everyone = range(self.world.quorums.n)
             pairs = tuple((obj, s) for obj in self.world.objects for s in everyone if self.chance.random() < 0.7)
@@ -210,5 +207,3 @@ def _objects_of(message: ToServer) -> tuple[tuple[int, ...], ...]:
     if isinstance(message, Adopt):
         return (message.record.objects,)
     return ()
-
-
