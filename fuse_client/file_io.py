@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 
 import pyfuse3
@@ -30,12 +31,22 @@ class FileIO:
     """Opens, reads, writes, truncates and reports files."""
 
     def __init__(
-        self, service: MetadataService, contents: ContentStore, files: Files, *, revalidate: bool = True
+        self,
+        service: MetadataService,
+        contents: ContentStore,
+        files: Files,
+        void: Callable[[int], None],
+        *,
+        revalidate: bool = True,
     ) -> None:
-        """``revalidate``: whether every open asks the service even when fresh attributes are cached."""
+        """``void`` is called with an object when an open finds attributes that the kernel cannot know of.
+
+        ``revalidate``: whether every open asks the service even when fresh attributes are cached.
+        """
         self._service = service
         self._contents = contents
         self._files = files
+        self._void = void
         self._revalidate = revalidate
 
     # --- opening and closing ----------------------------------------------------------------------------------------
@@ -97,7 +108,10 @@ class FileIO:
         result = await self._service.getattr(credentials, file.object)
         if not file.removed:  # by this mount, meanwhile
             check(result.status)
+            cached = self._files.cache.fresh(file.object)
             self._files.learn(result.obj_attributes, asked)
+            if cached is not None and cached[0].ctime != file.known.ctime:
+                self._void(file.object)
 
     async def _load(self, file: OpenFile) -> None:
         """Look for the contents; if a crash left them ahead of the attribute object, tell it now."""
@@ -129,6 +143,7 @@ class FileIO:
             await self._report(file)
         except StatusError as error:  # the file stays dirty, and this mount shows what it has
             log.warning("object %x: recording its last write failed with %s", file.object, error)
+        self._void(file.object)
 
     # --- contents ---------------------------------------------------------------------------------------------------
 

@@ -134,7 +134,7 @@ class _Session:
     def __init__(self, operations: QunfsOperations, mountpoint: Path) -> None:
         self._operations = operations
         self._mountpoint = canonical(mountpoint)
-        self._ended = False
+        self._ended = trio.Event()
         self._detached = False
 
     async def run(self, options: MountOptions, on_ready: Callable[[], None]) -> None:
@@ -147,7 +147,7 @@ class _Session:
                     nursery.start_soon(_finish_when_disconnected, device_fd, serving)
                     nursery.start_soon(self._announce, on_ready)
                     await pyfuse3.main()
-                self._ended = True
+                self._ended.set()
                 nursery.cancel_scope.cancel()
         finally:
             pyfuse3.close(unmount=not self._detached)
@@ -181,10 +181,10 @@ class _Session:
         try:
             await trio.sleep_forever()
         finally:
-            if not self._ended:
+            if not self._ended.is_set():
                 with trio.move_on_after(FINISH_S, shield=True):
                     await self._detach()
-                    await trio.sleep_forever()  # serving ends by itself once the last file is closed
+                    await self._ended.wait()  # as soon as the last file is closed
                 serving.cancel()
 
     async def _detach(self) -> None:

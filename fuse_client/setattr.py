@@ -11,20 +11,21 @@ from qunfs.nfs.types import SET_TO_CLIENT_TIME, sattr3, time_how
 from qunfs.protocol.operation import Credentials
 
 
-def requested(attr: pyfuse3.EntryAttributes, fields: pyfuse3.SetattrFields, *, explicit_times: bool) -> sattr3:
+def requested(attr: pyfuse3.EntryAttributes, fields: pyfuse3.SetattrFields, *, as_owner: bool) -> sattr3:
     """The sattr3 of a FUSE SETATTR.
 
-    The kernel does not say whether a time is the caller's or simply now.  It has refused others' times to whoever is
-    neither owner nor superuser, so for them (``explicit_times`` false) it is now, which needs no ownership.
+    The kernel does not say whether a time is the caller's or simply now, nor whether a mode is the caller's or only
+    lost its set-id bits to a write.  Whoever is neither owner nor superuser (``as_owner`` false) was refused the former
+    by the kernel: the time is now, which needs no ownership, and the bits go with the SETATTR that reports the write.
     """
 
     def time(wanted: bool, value: int) -> int | time_how | None:
         if not wanted:
             return None
-        return value if explicit_times else SET_TO_CLIENT_TIME
+        return value if as_owner else SET_TO_CLIENT_TIME
 
     return sattr3(
-        mode=stat.S_IMODE(attr.st_mode) if fields.update_mode else None,
+        mode=stat.S_IMODE(attr.st_mode) if fields.update_mode and as_owner else None,
         uid=attr.st_uid if fields.update_uid else None,
         gid=attr.st_gid if fields.update_gid else None,
         size=attr.st_size if fields.update_size else None,

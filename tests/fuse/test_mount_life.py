@@ -1,0 +1,200 @@
+"""Mounting and unmounting: nothing is left behind, nothing hangs, and errors say what to do."""
+
+import errno
+import os
+import signal
+import subprocess
+import threading
+from pathlib import Path
+
+import trio
+
+from fuse_client.mount import MountOptions
+from tests.fuse.conftest import is_mounted, refused
+
+
+def test_unmounted_from_outside(mounter, namespace):
+    mount = mounter(namespace)
+    assert is_mounted(mount.path)
+    assert mount.unmount() == 0
+    assert not is_mounted(mount.path)
+    assert os.listdir(mount.path) == []
+
+
+def test_shows_in_the_mount_table_as_qunfs(mount):
+    rows = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines() if f" {mount.path} " in line]
+    assert [row[0] for row in rows] == ["qunfs"]
+    assert rows[0][2] == "fuse.qunfs"
+    assert {"default_permissions", "allow_other"} <= set(rows[0][3].split(","))
+
+
+def test_cancelled(mounter, namespace):
+    mount = mounter(namespace)
+    (mount.path / "f").write_bytes(b"x")
+    mount.process.terminate()
+    assert mount.wait() == 0
+    assert not is_mounted(mount.path)
+
+
+def test_cancelled_while_a_file_is_open(mounter, namespace):
+    mount = mounter(namespace)
+    fd = os.open(mount.path / "f", os.O_CREAT | os.O_WRONLY)
+    os.write(fd, b"written")
+    mount.process.terminate()
+    assert mount.wait() == 0
+    assert not is_mounted(mount.path)
+    with refused(errno.ENOTCONN):
+        os.write(fd, b"too late")
+    with refused(errno.ENOTCONN):
+        os.close(fd)
+    again = mounter(namespace, contents="m.contents")
+    assert (again.path / "f").stat().st_size == 7, "reported when the mount ended"
+    assert (again.path / "f").read_bytes() == b"written"
+    assert "recording it" not in again.text()
+    assert again.unmount() == 0
+
+
+def test_cancelled_without_a_quorum(mounter, namespace):
+    mount = mounter(namespace)
+    namespace.hold()
+    waiting = subprocess.Popen(["ls", mount.path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    mount.process.terminate()
+    assert mount.wait() == 0
+    assert not is_mounted(mount.path)
+    waiting.wait(timeout=30)
+
+
+def test_unmounted_without_a_quorum(mounter, namespace):
+    mount = mounter(namespace)
+    namespace.hold()
+    waiting = subprocess.Popen(["touch", mount.path / "f"], stderr=subprocess.DEVNULL)
+    subprocess.run(["fusermount3", "-uz", mount.path], check=True)
+    waiting.kill()  # it waits in the kernel all the same, until its request is given up
+    mount.process.terminate()
+    assert mount.wait() == 0
+    waiting.wait(timeout=30)
+
+
+def test_operations_wait_for_a_quorum_and_go_on(mount, namespace):
+    (mount.path / "f").write_bytes(b"x")
+    namespace.hold()
+    done = threading.Event()
+
+    def write():
+        (mount.path / "g").write_bytes(b"y")
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert not done.wait(0.3)
+    namespace.go_on()
+    writer.join()
+    assert (mount.path / "g").read_bytes() == b"y"
+
+
+def test_a_killed_mount_is_told_from_a_live_one(mounter, namespace):
+    mount = mounter(namespace)
+    (mount.path / "f").write_bytes(b"kept")
+    mount.process.kill()
+    mount.wait()
+    refusal = mounter(namespace)
+    assert not refusal.ready
+    assert "transport endpoint is not connected" in refusal.text().lower()
+    assert "qunfs umount" in refusal.text()
+    subprocess.run(["fusermount3", "-u", mount.path], check=True)
+    again = mounter(namespace)
+    assert (again.path / "f").read_bytes() == b"kept"
+    refusal = mounter(namespace, contents="other")
+    assert not refusal.ready
+    assert "something is mounted there" in refusal.text()
+    assert again.unmount() == 0
+
+
+def test_a_crash_between_write_and_report_is_mended_at_the_next_open(mounter, namespace):
+    mount = mounter(namespace)
+    (mount.path / "grown").write_bytes(b"12345")
+    (mount.path / "same size").write_bytes(b"12345")
+    os.utime(mount.path / "same size", ns=(1, 2))
+    fds = [os.open(mount.path / name, os.O_WRONLY) for name in ("grown", "same size")]
+    os.pwrite(fds[0], b"0123456789", 0)
+    os.pwrite(fds[1], b"54321", 0)
+    mount.process.kill()
+    mount.wait()
+    for fd in fds:
+        with refused(errno.ENOTCONN):
+            os.close(fd)
+    subprocess.run(["fusermount3", "-u", mount.path], check=True)
+    again = mounter(namespace)
+    assert (again.path / "grown").read_bytes() == b"0123456789"
+    assert (again.path / "grown").stat().st_size == 10
+    assert (again.path / "same size").read_bytes() == b"54321"
+    assert (again.path / "same size").stat().st_mtime_ns > 2
+    assert again.text().count("recording it") == 2
+    assert again.unmount() == 0
+
+
+def test_refusals(mounter, namespace, tmp_path):
+    def reason(name, contents=None):
+        mount = mounter(namespace, name, contents=contents)
+        assert not mount.ready
+        assert mount.ended == 1
+        (line,) = mount.text().splitlines()
+        return line
+
+    first = mounter(namespace)
+    assert "in use by another mount" in reason("second", contents="m.contents")
+    assert "covered" in reason("third", contents="third/contents")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged/store").write_text("no uuid\n")
+    assert "does not hold a UUID" in reason("fourth", contents="damaged")
+    assert first.unmount() == 0
+
+
+def test_no_such_mount_point(mounter, namespace, tmp_path):
+    mount = mounter(namespace)
+    assert mount.unmount() == 0
+    mount.path.rmdir()
+    mount.path.write_text("a file")
+    done = subprocess.run(
+        [*mount.process.args[:3], mount.path, tmp_path / "c", namespace.path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "not a directory" in done.stderr
+    mount.path.unlink()
+    done = subprocess.run(done.args, capture_output=True, text=True, check=False)
+    assert "a mount point is an existing directory" in done.stderr
+
+
+def test_what_the_library_says_is_in_the_error(tmp_path, monkeypatch):
+    import pyfuse3
+    import pytest
+
+    from fuse_client import mount as module
+    from qunfs.protocol.errors import LocalError
+
+    def init(*_):
+        os.write(2, b"fuse: no luck today\n")
+        raise RuntimeError("fuse_session_mount failed")
+
+    monkeypatch.setattr(pyfuse3, "init", init)
+    (tmp_path / "m").mkdir()
+    with pytest.raises(LocalError, match="fuse: no luck today"):
+        trio.run(module.serve, None, tmp_path / "m", tmp_path / "c")
+
+
+def test_options(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert "allow_other" not in MountOptions().fuse_options()
+    assert "allow_other" in MountOptions(allow_other=True).fuse_options()
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert "allow_other" in MountOptions().fuse_options()
+    assert "allow_other" not in MountOptions(allow_other=False).fuse_options()
+    assert all("default_permissions" in MountOptions(allow_other=x).fuse_options() for x in (True, False, None))
+
+
+def test_stopped_by_a_signal_while_idle(mounter, namespace):
+    mount = mounter(namespace)
+    mount.process.send_signal(signal.SIGTERM)
+    assert mount.wait() == 0
