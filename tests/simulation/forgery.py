@@ -61,8 +61,9 @@ class Forger:
         ids = tuple(sorted(objects))
         is_barrier = chance.random() < 0.5
         ahead = chance.choice((0, 1, 1, 2, 9, 1 << 20, 1 << 45, 1 << 60))
-        lt = LogicalTimestamp(model.lt.time + ahead + (model.lt.time == 0), int(is_barrier), chance.randrange(9),
-                              chance.randbytes(32))
+        lt = LogicalTimestamp(
+            model.lt.time + ahead + (model.lt.time == 0), int(is_barrier), chance.randrange(9), chance.randbytes(32)
+        )
         if chance.random() < 0.2 and model.lt.time and model.lt.barrier == is_barrier:
             lt = model.lt
         some = tuple(chance.choice(pool).lt for _ in ids)
@@ -71,7 +72,9 @@ class Forger:
         if chance.random() < 0.5:
             return method(lt, ids, some)
         source = chance.choice(pool)
-        continues = source if source.kind is not Kind.ZERO and source.lt != lt and set(ids) <= set(source.objects) else None
+        continues = (
+            source if source.kind is not Kind.ZERO and source.lt != lt and set(ids) <= set(source.objects) else None
+        )
         return copy(lt, ids, some, tuple(chance.choice(pool).lt for _ in ids), continues)
 
 

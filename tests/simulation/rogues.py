@@ -68,7 +68,9 @@ class Rogue:
         count = chance.choice((quorums.q, quorums.q, quorums.q, quorums.q, quorums.n, quorums.b + 1))
         servers = sorted(chance.sample(range(quorums.n), count))
         shown = {obj: {s: self._history(s, obj, stale) for s in servers} for obj in self.world.objects}
-        targets = chance.sample(range(quorums.n), chance.choice((1, 2, quorums.r - 1, quorums.r, quorums.q - 1, quorums.q, quorums.n)))
+        targets = chance.sample(
+            range(quorums.n), chance.choice((1, 2, quorums.r - 1, quorums.r, quorums.q - 1, quorums.q, quorums.n))
+        )
         self._request(shown, targets, None)
 
     def _history(self, server: int, obj: int, stale: float) -> ReplicaHistory:

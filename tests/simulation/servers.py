@@ -151,8 +151,9 @@ class BenignServer(Server):
                 )
             except MalformedMessage as error:
                 if not self.world.may_misbehave(link.other(self).address):
-                    raise Violation(f"{self.address} takes a correct message of {link.other(self).address} for "
-                                    f"malformed: {error}") from error
+                    raise Violation(
+                        f"{self.address} takes a correct message of {link.other(self).address} for malformed: {error}"
+                    ) from error
                 self.world.network.break_link(link)
         self._conclude(sends)
 

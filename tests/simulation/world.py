@@ -106,7 +106,7 @@ class World:
         chance, n = self.chance, self.quorums.n
         keys = {(i, j): chance.randbytes(32) for i in range(n) for j in range(i, n)}
         correct = 1 + chance.choice((1, 1, 2, 3))
-        self.rights = {i: READ_WRITE for i in (*range(1, correct), ISOLATED, ROGUES, ROGUES + 1)}
+        self.rights = dict.fromkeys((*range(1, correct), ISOLATED, ROGUES, ROGUES + 1), READ_WRITE)
         self._reader = correct if chance.random() < 0.3 else None
         if self._reader is not None:
             self.rights[self._reader] = READ_ONLY
@@ -281,5 +281,3 @@ class World:
                 )
         used = client.client.rpc.counters["round_trips"] - rounds
         self.seen["most rounds alone"] = max(self.seen["most rounds alone"], used)
-
-
