@@ -8,6 +8,7 @@ records are compared whole.  What follows from the kind is not part of the bytes
 import struct
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -58,6 +59,17 @@ class Kind(IntEnum):
 
 _COPY_CONTINUES: Final = 4
 """On the wire only: a COPY that inherits ``src`` and ``bot`` (a COPY that starts a segment needs neither)."""
+
+
+_RECORD: Final = _HEAD.size + LT_BYTES
+_SIZES: Final = (
+    (_RECORD, 0),
+    (_RECORD, _OBJECT.size + LT_BYTES),
+    (_RECORD, _OBJECT.size + LT_BYTES),
+    (_RECORD, _OBJECT.size + 2 * LT_BYTES),
+    (_RECORD + LT_BYTES, _OBJECT.size + 3 * LT_BYTES),
+)
+"""By code on the wire: a candidate's bytes in all and per object."""
 
 
 class Candidate:
@@ -221,21 +233,31 @@ ZERO_HISTORY: Final = ReplicaHistory((ZERO,))
 
 def parse_candidate_untrusted(data: bytes, offset: int = 0) -> tuple[Candidate, int]:
     """The candidate at an offset and the offset behind it.  Raises MalformedMessage."""
+    if len(data) < offset + _HEAD.size:
+        raise MalformedMessage("truncated candidate")
+    code, count = data[offset], data[offset + 1]
+    if code > _COPY_CONTINUES:
+        raise MalformedMessage(f"candidate of unknown kind {code}")
+    fixed, each = _SIZES[code]
+    end = offset + fixed + each * count
+    return _parse_one_untrusted(data[offset:end]), end
+
+
+@lru_cache(maxsize=65_536)
+def _parse_one_untrusted(data: bytes) -> Candidate:
+    """One candidate from just its bytes; most have been seen in an earlier history."""
     try:
-        code, count = _HEAD.unpack_from(data, offset)
-        if code == Kind.ZERO:
-            candidate, end = ZERO, offset + len(ZERO.wire)
-        else:
-            candidate, end = _parse_body_untrusted(code, count, data, offset + _HEAD.size)
+        code, count = _HEAD.unpack_from(data)
+        candidate = ZERO if code == Kind.ZERO else _parse_body_untrusted(code, count, data, _HEAD.size)
     except struct.error as error:
         raise MalformedMessage("truncated candidate") from error
-    if data[offset:end] != candidate.wire:
+    if data != candidate.wire:
         raise MalformedMessage("candidate not in canonical form")
-    return candidate, end
+    return candidate
 
 
-def _parse_body_untrusted(code: int, count: int, data: bytes, at: int) -> tuple[Candidate, int]:
-    if code > _COPY_CONTINUES or not 1 <= count <= DEFAULT_LIMITS.objects_per_operation_max:
+def _parse_body_untrusted(code: int, count: int, data: bytes, at: int) -> Candidate:
+    if not 1 <= count <= DEFAULT_LIMITS.objects_per_operation_max:
         raise MalformedMessage(f"candidate of kind {code} on {count} objects")
     lt = LogicalTimestamp._make(_LT.unpack_from(data, at))
     at += LT_BYTES
@@ -252,18 +274,17 @@ def _parse_body_untrusted(code: int, count: int, data: bytes, at: int) -> tuple[
     src = lt
     if continues:
         src = LogicalTimestamp._make(_LT.unpack_from(data, at))
-        at += LT_BYTES
     if any(a >= b for a, b in pairwise(objects)):
         raise MalformedMessage("candidate's objects not in ascending order")
     if lt.barrier != (code == Kind.BARRIER) or lt.time == 0 or (continues and src == lt):
         raise MalformedMessage("candidate's timestamp does not fit its kind")
     ids, lt_co = tuple(objects), tuple(lists[0])
     if code == Kind.METHOD:
-        return method(lt, ids, lt_co), at
+        return method(lt, ids, lt_co)
     if code == Kind.BARRIER:
-        return barrier(lt, ids, lt_co), at
+        return barrier(lt, ids, lt_co)
     bot = tuple(lists[2]) if continues else lt_co
-    return Candidate(Kind.COPY, lt, ids, lt_co, bot, src, tuple(lists[1])), at
+    return Candidate(Kind.COPY, lt, ids, lt_co, bot, src, tuple(lists[1]))
 
 
 def parse_history_untrusted(data: bytes, obj: int) -> ReplicaHistory:

@@ -65,6 +65,8 @@ class QueryRound:
     _all_whole: tuple[bool, ...] = ()
     """Per item whether everybody is asked for the whole answer in this round, fixed before its replies come."""
     _seen_before: tuple[Versions | None, ...] = ()
+    _packed: dict[tuple[QueryItem, ...], bytes] = field(default_factory=dict)
+    """Servers that showed the same histories get the same bytes."""
 
     def __post_init__(self) -> None:
         self._all_whole = tuple(item.everyone_whole for item in self.items)
@@ -74,7 +76,11 @@ class QueryRound:
 
     def message(self, server: int, number: int) -> bytes:
         """The query for one server, saying which histories of its are held."""
-        return Query(tuple(self._item(server, i, item) for i, item in enumerate(self.items))).pack(number)
+        items = tuple([self._item(server, i, item) for i, item in enumerate(self.items)])
+        payload = self._packed.get(items)
+        if payload is None:
+            payload = self._packed[items] = Query(items).pack(number)
+        return payload
 
     def _item(self, server: int, index: int, item: Item) -> QueryItem:
         digests = []

@@ -111,7 +111,8 @@ class Replica:
         if payload and payload[0] in _REPLY_TYPES:
             sends = self._peer_reply(origin, payload, now, wall_ns)
         else:
-            number, message = parse_to_server_untrusted(payload, 0 if origin.is_server else origin.principal)
+            client = 0 if origin.is_server else origin.principal
+            number, message = parse_to_server_untrusted(payload, client, self.store.history)
             reply: bytes | None
             if isinstance(message, Query):
                 reply = self._query(origin, message).pack(number)

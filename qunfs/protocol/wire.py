@@ -112,18 +112,22 @@ def _unpack_untrusted(body: bytes) -> Any:
         raise MalformedMessage("body is not msgpack") from error
 
 
-def parse_to_server_untrusted(payload: bytes, client: int) -> tuple[int, ToServer]:
+Known = Callable[[int], ReplicaHistory]
+"""The history of an object that is most likely to be shown: bytes are compared with it before they are parsed."""
+
+
+def parse_to_server_untrusted(payload: bytes, client: int, known: Known | None = None) -> tuple[int, ToServer]:
     """Request number and message that a client or server sent; ``client`` is who the connection belongs to."""
     kind, number, body = split_untrusted(payload)
     if kind is Type.UPDATE:
-        return number, _update_untrusted(body, client)
+        return number, _update_untrusted(body, client, known)
     parse = _TO_SERVER.get(kind)
     if parse is None:
         raise MalformedMessage(f"{kind.name} is not a request")
     return number, parse(_unpack_untrusted(body))
 
 
-def _update_untrusted(body: bytes, client: int) -> Update:
+def _update_untrusted(body: bytes, client: int, known: Known | None) -> Update:
     if len(body) < LENGTH.size:
         raise MalformedMessage("truncated update")
     end = LENGTH.size + LENGTH.unpack_from(body)[0]
@@ -138,8 +142,8 @@ def _update_untrusted(body: bytes, client: int) -> Update:
         raise MalformedMessage("only a METHOD has an operation")
     if operation_wire:
         operation = parse_operation_untrusted(operation_wire)
-    parsed_views = _sets_untrusted(views, DEFAULT_LIMITS.objects_per_operation_max)
-    parsed_evidence = _sets_untrusted(evidence, DEFAULT_LIMITS.evidence_sets_max)
+    parsed_views = _sets_untrusted(views, DEFAULT_LIMITS.objects_per_operation_max, known)
+    parsed_evidence = _sets_untrusted(evidence, DEFAULT_LIMITS.evidence_sets_max, known)
     objects = tuple(v.obj for v in parsed_views)
     if not objects or (operation is not None and (objects != operation.objects or session != operation.session)):
         raise MalformedMessage("views do not fit the operation")
@@ -150,18 +154,18 @@ def _update_untrusted(body: bytes, client: int) -> Update:
     return Update(request, column)
 
 
-def _sets_untrusted(value: object, bound: int) -> tuple[ObjectHistorySet, ...]:
+def _sets_untrusted(value: object, bound: int, known: Known | None) -> tuple[ObjectHistorySet, ...]:
     sets: list[ObjectHistorySet] = []
     for item in _list_untrusted(value, bound):
         obj, groups = _fields_untrusted(item, int, tuple)
         _object_untrusted(obj)
         if sets and obj <= sets[-1].obj:
             raise MalformedMessage("history sets not in ascending order")
-        sets.append(ObjectHistorySet(obj, _groups_untrusted(groups, obj)))
+        sets.append(ObjectHistorySet(obj, _groups_untrusted(groups, obj, known)))
     return tuple(sets)
 
 
-def _groups_untrusted(groups: object, obj: int) -> list[tuple[ReplicaHistory, int]]:
+def _groups_untrusted(groups: object, obj: int, known: Known | None) -> list[tuple[ReplicaHistory, int]]:
     parsed: list[tuple[ReplicaHistory, int]] = []
     seen, lowest = 0, 0
     for group in _list_untrusted(groups, DEFAULT_LIMITS.servers_max):
@@ -170,8 +174,10 @@ def _groups_untrusted(groups: object, obj: int) -> list[tuple[ReplicaHistory, in
         if not 0 < mask < 1 << DEFAULT_LIMITS.servers_max or mask & seen or low <= lowest:
             raise MalformedMessage("server bitmaps not in canonical form")
         seen, lowest = seen | mask, low
-        parsed.append((_parse_history_untrusted(wire, obj), mask))
-    if len({history.wire for history, _ in parsed}) != len(parsed):
+        mine = None if known is None else known(obj)
+        history = mine if mine is not None and mine.wire == wire else _parse_history_untrusted(wire, obj)
+        parsed.append((history, mask))
+    if len(parsed) > 1 and len({history.wire for history, _ in parsed}) != len(parsed):
         raise MalformedMessage("the same history twice")
     return parsed
 
