@@ -215,9 +215,11 @@ class FileIO:
 
     async def _report(self, file: OpenFile) -> None:
         if file.dirty and not file.removed:
-            changes = file.changes
+            changes, ctime = file.changes, max(file.known.ctime, file.mtime)
             await self._send(file, self._changes_of(file), file.writer)
             self._settle(file, changes)
+            if not file.dirty:
+                self._files.reported(file, ctime, file.known)
 
     def _changes_of(self, file: OpenFile) -> sattr3:
         return sattr3(

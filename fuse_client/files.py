@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeVar
 
 import pyfuse3
 import trio
@@ -23,8 +23,10 @@ from fuse_client.credentials import SUPERUSER
 from qunfs.nfs.types import fattr3
 from qunfs.protocol.operation import Credentials
 
-ACCESS_TIMES_MAX: Final = 16_384
-"""Files whose local access times are remembered after they are closed."""
+T = TypeVar("T")
+
+TIMES_MAX: Final = 16_384
+"""Files whose local access times, and whose local change times, are remembered after they are closed."""
 
 
 @dataclass(eq=False, slots=True)
@@ -47,6 +49,8 @@ class OpenFile:
     """Counts local changes, so that a SETATTR can tell whether it covered them all."""
     mtime: int = 0
     """When the contents last changed, if dirty."""
+    shown: bool = False
+    """Whether anybody saw attributes with the changes."""
     writer: Credentials = SUPERUSER
     """Who last changed the contents, if dirty."""
     lock: trio.Lock = field(default_factory=trio.Lock)
@@ -99,6 +103,8 @@ class Files:
         self._contents = contents
         self._open: dict[int, OpenFile] = {}
         self._atimes: OrderedDict[int, int] = OrderedDict()
+        self._ctimes: OrderedDict[int, tuple[int, int]] = OrderedDict()
+        """By object: the ctime of the SETATTR that reported a write, and the ctime to show instead."""
 
     def find(self, obj: int) -> OpenFile | None:
         """The open file of an object, if it is in use and its attributes are known."""
@@ -159,11 +165,23 @@ class Files:
                 size = file.size
                 attributes = replace(attributes, size=size, used=size)
             if file.dirty:
+                file.shown = True
                 attributes = _with_changes(file, attributes)
-        atime = self._atimes.get(attributes.fileid)
-        if atime is not None and atime > attributes.atime:
-            attributes = replace(attributes, atime=atime)
+        atime = max(attributes.atime, self._atimes.get(attributes.fileid, attributes.atime))
+        reported, shown = self._ctimes.get(attributes.fileid, (None, 0))
+        ctime = shown if attributes.ctime == reported else attributes.ctime
+        if (atime, ctime) != (attributes.atime, attributes.ctime):
+            attributes = replace(attributes, atime=atime, ctime=ctime)
         return attributes
+
+    def reported(self, file: OpenFile, ctime: int, reply: fattr3) -> None:
+        """The attribute object has taken over changes that were seen with another ctime: that one stays.
+
+        Programs take a file whose ctime moves after they closed it for changed by somebody else.
+        """
+        if file.shown:
+            _remember(self._ctimes, file.object, (reply.ctime, ctime))
+            file.shown = False
 
     def atime(self, obj: int) -> int | None:
         """The access time that was kept locally, if any."""
@@ -178,10 +196,7 @@ class Files:
         now_ns = self.now_ns()
         seen = self.seen_here(file.known)
         if relatime_due(seen, now_ns):
-            self._atimes[file.object] = now_ns
-            self._atimes.move_to_end(file.object)
-            while len(self._atimes) > ACCESS_TIMES_MAX:
-                self._atimes.popitem(last=False)
+            _remember(self._atimes, file.object, now_ns)
 
     # --- removal ----------------------------------------------------------------------------------------------------
 
@@ -204,6 +219,13 @@ class Files:
     def removed_elsewhere(self, file: OpenFile) -> None:
         """The service does not know an open file any more."""
         self.removed(file.object, file.known)
+
+
+def _remember(times: OrderedDict[int, T], obj: int, value: T) -> None:
+    times[obj] = value
+    times.move_to_end(obj)
+    if len(times) > TIMES_MAX:
+        times.popitem(last=False)
 
 
 def _with_changes(file: OpenFile, attributes: fattr3) -> fattr3:

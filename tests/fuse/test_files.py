@@ -102,6 +102,17 @@ def test_size_and_mtime_show_at_once(m):
     assert after.st_ctime_ns >= before.st_ctime_ns
 
 
+def test_ctime_stays_once_the_file_is_closed(m, mount, namespace):
+    with (m / "f").open("wb", buffering=0) as file:
+        file.write(b"x")
+        seen = os.fstat(file.fileno())
+    assert (m / "f").stat() == seen
+    (m / "f").read_bytes()  # asks the service
+    assert (m / "f").stat().st_ctime_ns == seen.st_ctime_ns
+    os.chmod(m / "f", 0o600)
+    assert (m / "f").stat().st_ctime_ns > seen.st_ctime_ns
+
+
 def test_times_that_were_set_stay(m):
     with (m / "f").open("wb", buffering=0) as file:
         file.write(b"data")
@@ -214,6 +225,17 @@ def test_content_files_go_with_the_last_link(m, mount):
     assert (m / "b").read_bytes() == b"x"
     os.unlink(m / "b")
     assert mount.content_files() == []
+
+
+def test_umask(m):
+    def make():
+        os.umask(0o027)
+        (m / "f").touch()
+        (m / "d").mkdir()
+        os.mkfifo(m / "p")
+
+    in_child(make)
+    assert [stat.S_IMODE((m / name).stat().st_mode) for name in "fdp"] == [0o640, 0o750, 0o640]
 
 
 def test_set_id_bits(m):

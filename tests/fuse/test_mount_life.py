@@ -2,15 +2,21 @@
 
 import errno
 import os
+import random
 import signal
 import subprocess
 import threading
 from pathlib import Path
 
+import pyfuse3
+import pytest
 import trio
 
-from fuse_client.mount import MountOptions
+from fuse_client.mount import MountOptions, _device_descriptors, serve
+from qunfs.nfs.service import MetadataService
+from qunfs.protocol.errors import LocalError
 from tests.fuse.conftest import is_mounted, refused
+from tests.fuse.namespace import new_core
 
 
 def test_unmounted_from_outside(mounter, namespace):
@@ -167,13 +173,39 @@ def test_no_such_mount_point(mounter, namespace, tmp_path):
     assert "a mount point is an existing directory" in done.stderr
 
 
+async def test_twice_in_one_process(tmp_path):
+    async def use_and_cancel(scope):
+        await ready.wait()
+        await trio.to_thread.run_sync((tmp_path / "m/f").write_bytes, b"x")
+        with pytest.raises(LocalError, match="serves a mount already"):
+            await serve(service, tmp_path / "m", tmp_path / "other")
+        scope.cancel()
+
+    (tmp_path / "m").mkdir()
+    service = MetadataService(new_core(), 6, random.getrandbits)
+    for _ in range(2):
+        ready = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(use_and_cancel, nursery.cancel_scope)
+            await serve(service, tmp_path / "m", tmp_path / "c", on_ready=ready.set)
+        assert not is_mounted(tmp_path / "m")
+        assert not _device_descriptors()
+
+
+async def test_serves_until_unmounted(tmp_path):
+    (tmp_path / "m").mkdir()
+    service = MetadataService(new_core(), 6, random.getrandbits)
+    async with trio.open_nursery() as nursery:
+        await serve(
+            service,
+            tmp_path / "m",
+            tmp_path / "c",
+            on_ready=lambda: nursery.start_soon(trio.run_process, ["fusermount3", "-u", tmp_path / "m"]),
+        )
+    assert not is_mounted(tmp_path / "m")
+
+
 def test_what_the_library_says_is_in_the_error(tmp_path, monkeypatch):
-    import pyfuse3
-    import pytest
-
-    from fuse_client import mount as module
-    from qunfs.protocol.errors import LocalError
-
     def init(*_):
         os.write(2, b"fuse: no luck today\n")
         raise RuntimeError("fuse_session_mount failed")
@@ -181,7 +213,7 @@ def test_what_the_library_says_is_in_the_error(tmp_path, monkeypatch):
     monkeypatch.setattr(pyfuse3, "init", init)
     (tmp_path / "m").mkdir()
     with pytest.raises(LocalError, match="fuse: no luck today"):
-        trio.run(module.serve, None, tmp_path / "m", tmp_path / "c")
+        trio.run(serve, None, tmp_path / "m", tmp_path / "c")
 
 
 def test_options(monkeypatch):
