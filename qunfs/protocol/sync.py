@@ -24,6 +24,9 @@ ANSWER_WAIT_S: Final = 0.25
 GIVE_UP_S: Final = 5.0
 """How long a job may take without progress; the client asks again, with fresher views."""
 
+_NOT_VOUCHED: Final = b"-"
+"""The vote of a host that does not hold the record: it settles nothing, for others may."""
+
 Rows = tuple[tuple[bytes, bytes | None], ...]
 
 
@@ -135,7 +138,8 @@ class Synchroniser:
 
     def _ask_enough(self, key: JobKey, job: Job, now: float) -> None:
         """Ask until those asked and not yet overdue could settle the question together with the best vote."""
-        favourite = max(job.votes, key=lambda vote: job.votes[vote].bit_count(), default=None)
+        useful = [vote for vote in job.votes if vote != _NOT_VOUCHED]
+        favourite = max(useful, key=lambda vote: job.votes[vote].bit_count(), default=None)
         best = 0 if favourite is None else job.votes[favourite]
         hopeful = best | mask_of(list(job.pending))
         for server in job.hosts:
@@ -194,9 +198,9 @@ class Synchroniser:
             job.answer = reply.answer
             return self._finish(key, job, success=True)
         if not vouched:
-            self._count(job, server, b"-")
+            self._count(job, server, _NOT_VOUCHED)
         self._ask_enough(key, job, now)
-        return None
+        return None if job.pending else self._finish(key, job, success=False)
 
     def _on_chunk(self, key: JobKey, job: Job, server: int, reply: SyncReply, now: float) -> Finished | None:
         if job.record is not None:

@@ -7,6 +7,7 @@ client crashed or that never completed may or may not have taken effect.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from tests.simulation.objects import entries, unpack
@@ -127,7 +128,7 @@ class Journal:
             if obj in self._counters:
                 continue
             ledger = entries(self._oracles.state(obj))
-            for first, second in zip(ledger, ledger[1:], strict=False):
+            for first, second in pairwise(ledger):
                 precedes(first, second)
             for done in nodes.values():
                 length = done.reads.get(obj)

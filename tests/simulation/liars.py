@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from qunfs.protocol.authenticator import MAC_BYTES
-from qunfs.protocol.errors import MalformedMessage, QunfsError
+from qunfs.protocol.errors import QunfsError
 from qunfs.protocol.execution import Code
 from qunfs.protocol.history import ReplicaHistory
 from qunfs.protocol.messages import (
@@ -115,10 +115,7 @@ class Liar(Server):
             return []
         if vice == "mutate":
             return [send._replace(payload=self._mutated(send.payload))]
-        try:
-            number, reply = parse_reply_untrusted(send.payload, self._objects)
-        except MalformedMessage:
-            return [send]
+        number, reply = parse_reply_untrusted(send.payload, self._objects, self.world.quorums.n)
         return [send._replace(payload=self._lie(vice, reply, message).pack(number))]
 
     def _lie(self, vice: str, reply: Reply, message: ToServer) -> Reply:

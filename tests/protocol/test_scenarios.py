@@ -1,0 +1,194 @@
+"""Seven minimal attacks and accidents that the skip, proof and joint-copy rules are there for.
+
+In each, server 5 is malevolent and mimics the server that the adversary needs.  Afterwards a correct client alone gets
+its work done on every object, the malevolent server silent or lying; the oracles watch everything.
+"""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from qunfs.protocol.history import Candidate, Kind, LogicalTimestamp, ObjectHistorySet, ReplicaHistory, barrier
+from qunfs.protocol.messages import Status
+from qunfs.protocol.quorum import servers_of
+from tests.protocol.scripted import LIAR, A, B, C, Scripted
+
+ALL = range(5)
+ROUNDS_MAX = 60
+Servers = Sequence[int]
+
+
+def _accepted(world: Scripted, kind: Kind, objects: Servers, shown: Servers, to: Servers, like: int = 0) -> Candidate:
+    request = world.request(kind, objects, shown, like)
+    assert world.send(request, to) == [Status.ACCEPTED] * len(to)
+    return world.stores[to[0]].history(objects[0]).latest
+
+
+def lineage() -> Scripted:
+    """y on {a, b} against g on {a}; a partial copy of g; a copy of that copy: y must leave b too."""
+    for turn in range(64):  # the digests decide which of the two is the later; try others until y is not
+        world = Scripted()
+        for _ in range(turn):
+            world.operation((A,))
+        y, g = world.request(Kind.METHOD, (A, B)), world.request(Kind.METHOD, (A,))
+        world.send(y, (0, 1, 4))
+        world.send(g, (2, 3))
+        if world.history(0, A).latest.lt < world.history(2, A).latest.lt:
+            break
+    _accepted(world, Kind.BARRIER, (A,), ALL, ALL)
+    _accepted(world, Kind.COPY, (A,), (2, 3, LIAR, 0, 1), (2, 3), like=2)
+    _accepted(world, Kind.BARRIER, (A,), ALL, ALL)
+    _accepted(world, Kind.COPY, (A,), (2, 3, LIAR, 0, 1), ALL, like=2)
+    assert all(len(world.history(s, B).records) == 1 for s in ALL)
+    _accepted(world, Kind.METHOD, (A,), ALL, ALL)
+    return world
+
+
+def proof_through_a_segment() -> Scripted:
+    """c on {a, b} is established; copies within one segment on a prove it for b as well."""
+    world = Scripted()
+    c = _accepted(world, Kind.METHOD, (A, B), ALL, (0, 1, 2, 3))
+    _accepted(world, Kind.BARRIER, (A,), ALL, ALL)
+    _accepted(world, Kind.COPY, (A,), (0, 1, 2, 3, LIAR), (3, 4))
+    _accepted(world, Kind.BARRIER, (A,), ALL, ALL)
+    _accepted(world, Kind.COPY, (A,), (3, 4, LIAR, 0, 1), ALL, like=3)
+    _accepted(world, Kind.METHOD, (A,), ALL, ALL)
+    assert [world.history(s, B).base == c for s in ALL] == [True] * 4 + [False]
+    return world
+
+
+def proof_at_a_copy() -> Scripted:
+    """The copy of an established source carries the proof to the source's other object."""
+    world = Scripted()
+    c = _accepted(world, Kind.METHOD, (A, B), ALL, (0, 1, 2, 3))
+    _accepted(world, Kind.BARRIER, (A,), ALL, ALL)
+    _accepted(world, Kind.COPY, (A,), (0, 1, 2, 3, LIAR), ALL)
+    assert [world.history(s, B).base == c for s in ALL] == [True] * 4 + [False]
+    _accepted(world, Kind.METHOD, (A,), ALL, ALL)
+    return world
+
+
+def barrier_on_a_sibling() -> Scripted:
+    """c on {a, b} is established, then a barrier on b only: a goes on, b needs a copy, the late server gets no c."""
+    world = Scripted()
+    c = _accepted(world, Kind.METHOD, (A, B), ALL, (0, 1, 2, 3))
+    _accepted(world, Kind.BARRIER, (B,), ALL, ALL)
+    late = world.adopt(c, 4)
+    assert late is not None
+    assert late.status is Status.FAIL
+    _accepted(world, Kind.METHOD, (A,), (0, 1, 2, 3, LIAR), (0, 1))
+    return world
+
+
+def removal_from_siblings() -> Scripted:
+    """y on {a, b} at three servers; rival copies of the initial version on a remove it from both objects."""
+    world = Scripted()
+    _accepted(world, Kind.METHOD, (A, B), ALL, (0, 1, 2))
+    _accepted(world, Kind.BARRIER, (A,), ALL, ALL)
+    rivals = [world.request(Kind.COPY, (A,), (0, 1, 3, 4, LIAR), 3, client=20 + i) for i in range(3)]
+    for server, rival in enumerate(rivals):
+        assert world.send(rival, (server,)) == [Status.ACCEPTED]
+        assert len(world.history(server, B).records) == 1
+    return world
+
+
+def copy_of_one_object_alone() -> Scripted:
+    """A merely repairable record of two objects is not copied on one of them."""
+    world = Scripted()
+    _accepted(world, Kind.METHOD, (A, B), ALL, (0, 1))
+    _accepted(world, Kind.BARRIER, (A,), ALL, ALL)
+    alone = world.request(Kind.COPY, (A,), (0, 1, 2, 3, LIAR))
+    assert world.send(alone, ALL) == [Status.REFUSED] * 5
+    return world
+
+
+def adoption_has_side_effects() -> Scripted:
+    """Servers that adopt a copy drop what it skips, from the siblings too, as those that executed it did."""
+    world = Scripted()
+    _accepted(world, Kind.METHOD, (A, B), ALL, (0, 1, 2))
+    _accepted(world, Kind.BARRIER, (A,), ALL, ALL)
+    copied = _accepted(world, Kind.COPY, (A,), (0, 1, 3, 4, LIAR), (3, 4), like=3)
+    for server in (0, 1, 2):
+        adopted = world.adopt(copied, server)
+        assert adopted is not None
+        assert adopted.status is Status.ACCEPTED
+        assert len(world.history(server, B).records) == 1
+    _accepted(world, Kind.METHOD, (A,), ALL, ALL)
+    return world
+
+
+SCENARIOS = [
+    lineage,
+    proof_through_a_segment,
+    proof_at_a_copy,
+    barrier_on_a_sibling,
+    removal_from_siblings,
+    copy_of_one_object_alone,
+    adoption_has_side_effects,
+]
+
+
+@pytest.mark.parametrize("lying", [False, True], ids=["silent", "lying"])
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.__name__)
+def test_a_client_alone_gets_on(scenario: Callable[[], Scripted], lying: bool) -> None:
+    for obj in (A, B, C):
+        for what in ("append", "fetch"):
+            world = scenario()
+            world.mimicked = 4
+            assert world.isolated(what, (obj,), lying) <= ROUNDS_MAX
+    assert scenario().isolated("append", (A, B), lying) <= ROUNDS_MAX
+    assert scenario().isolated("fetch", (A, B, C), lying) <= ROUNDS_MAX
+
+
+def test_updates_of_all_objects_follow_each_other() -> None:
+    """Several clients in a row, the liar always behind: nothing is lost."""
+    world = lineage()
+    for number, objects in enumerate([(A, B), (B,), (A, B, C), (C,), (A,)]):
+        world.isolated("append", objects, lying=True, number=number)
+    assert [e for e in world.oracles.entries(B) if e.startswith(b"isolated")] == [
+        b"isolated0",
+        b"isolated1",
+        b"isolated2",
+    ]
+
+
+def test_one_liar_cannot_wedge_an_object_with_high_times() -> None:
+    """The bound on time is absolute: a barrier far ahead that one server took leaves the others free to go on.
+
+    Relative to the other histories shown, it would have those servers refuse the history of the one that took it.
+    """
+    world = Scripted()
+    _accepted(world, Kind.METHOD, (A,), ALL, ALL)
+    ahead = world.history(0, A)
+    record = ahead.latest
+    forged = _with_barrier_at(ahead, record.lt.time + (1 << 31))
+    request = world.request(Kind.BARRIER, (A,), (0, 1, 2, 3, LIAR))
+    view = _replacing(request.views[0], LIAR, forged)
+    request = type(request)(Kind.BARRIER, 1, bytes(16), None, (view,), ())
+    assert world.send(request, (0,)) == [Status.ACCEPTED]
+    assert world.times(0, A)[-1] == f"{record.lt.time + (1 << 31) + 1}b"
+    assert world.isolated("append", (A,), lying=False) <= ROUNDS_MAX
+
+
+def test_times_beyond_the_bound_are_culled() -> None:
+    world = Scripted()
+    _accepted(world, Kind.METHOD, (A,), ALL, ALL)
+    bound = world.wall_ns // 1000 + (1 << 32)
+    for time, status in ((bound, Status.ACCEPTED), (bound + 1, Status.CULLED)):
+        forged = _with_barrier_at(world.history(0, A), time)
+        request = world.request(Kind.BARRIER, (A,), (0, 1, 2, 3, LIAR))
+        view = _replacing(request.views[0], LIAR, forged)
+        reply = world.reply_to(type(request)(Kind.BARRIER, 1, bytes(16), None, (view,), ()), 4)
+        assert reply is not None
+        assert reply.status is status
+        assert reply.culled == (() if status is Status.ACCEPTED else ((A, LIAR),))
+
+
+def _with_barrier_at(history: ReplicaHistory, time: int) -> ReplicaHistory:
+    lt = LogicalTimestamp(time, 1, 9, bytes(32))
+    return ReplicaHistory((*history.records, barrier(lt, (A,), (history.base.lt,))))
+
+
+def _replacing(view: ObjectHistorySet, server: int, history: ReplicaHistory) -> ObjectHistorySet:
+    histories = {s: view.of_server(s) for s in servers_of(view.mask)} | {server: history}
+    return ObjectHistorySet.of(view.obj, histories, view.mask)
