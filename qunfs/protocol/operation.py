@@ -5,9 +5,8 @@ map of byte keys to byte values; keys that begin with a zero byte belong to the 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import cached_property
 from itertools import pairwise
 from typing import Any, Final, Protocol
 
@@ -126,7 +125,7 @@ class Registry:
         return self._methods.get((name, version))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Operation:
     """One method call on one or several objects (Figure 3, line 102), with what makes it run exactly once.
 
@@ -144,27 +143,16 @@ class Operation:
     home: int = 0
     session: bytes = bytes(SESSION_BYTES)
     sequence: int = 0
+    wire: bytes = field(default=b"", compare=False)
+    """The bytes that go over the network and into the timestamp of an update; made from the fields unless given."""
 
-    @cached_property
-    def wire(self) -> bytes:
-        """Canonical bytes, hashed into the timestamp of an update."""
-        packed: bytes = msgpack.packb(
-            (
-                self.objects,
-                self.types,
-                self.method,
-                self.version,
-                self.argument,
-                self.credentials.uid,
-                self.credentials.gid,
-                self.credentials.groups,
-                self.client_time,
-                self.home,
-                self.session,
-                self.sequence,
-            )
-        )
-        return packed
+    def __post_init__(self) -> None:
+        if not self.wire:
+            user = self.credentials
+            call = (self.objects, self.types, self.method, self.version, self.argument)
+            once = (self.client_time, self.home, self.session, self.sequence)
+            packed = msgpack.packb((*call, user.uid, user.gid, user.groups, *once))
+            object.__setattr__(self, "wire", packed)
 
 
 _SHAPE: Final = (tuple, tuple, str, int, bytes, int, int, tuple, int, int, bytes, int)
@@ -183,9 +171,6 @@ def parse_operation_untrusted(data: bytes) -> Operation:
     if type(fields) is not tuple or tuple(map(type, fields)) != _SHAPE:
         raise MalformedMessage("operation of a wrong shape")
     objects, types, name, version, argument, uid, gid, groups, client_time, home, session, sequence = fields
-    operation = Operation(
-        objects, types, name, version, argument, Credentials(uid, gid, groups), client_time, home, session, sequence
-    )
     sound = (
         1 <= len(objects) <= limits.objects_per_operation_max
         and len(types) == len(objects)
@@ -209,8 +194,10 @@ def parse_operation_untrusted(data: bytes) -> Operation:
     )
     if not sound:
         raise MalformedMessage("operation out of bounds")
-    operation.__dict__["wire"] = data
-    return operation
+    credentials = Credentials(uid, gid, groups)
+    return Operation(
+        objects, types, name, version, argument, credentials, client_time, home, session, sequence, wire=data
+    )
 
 
 @dataclass(frozen=True, slots=True)
