@@ -51,10 +51,13 @@ class FileIO:
 
     # --- opening and closing ----------------------------------------------------------------------------------------
 
-    async def open(self, obj: int, flags: int, credentials: Credentials) -> Handle:
-        """Open a file: see its attributes as they are now, check that the contents are here, truncate if asked."""
+    async def open(self, obj: int, flags: int, credentials: Credentials, looked_up: bool = False) -> Handle:
+        """Open a file: see its attributes as they are now, check that the contents are here, truncate if asked.
+
+        ``looked_up``: this very open has just looked the name up, and the attributes that came with it will do.
+        """
         with self._files.using(obj) as file:
-            await self._refresh(file, credentials)
+            await self._refresh(file, credentials, looked_up)
             writing = flags & os.O_ACCMODE != os.O_RDONLY
             takes_over = writing and file.known.size == 0 and not self._is_here(file)
             if flags & os.O_TRUNC or takes_over:
@@ -90,12 +93,13 @@ class FileIO:
         else:
             await self._fetch(file, credentials)
 
-    async def _refresh(self, file: OpenFile, credentials: Credentials) -> None:
+    async def _refresh(self, file: OpenFile, credentials: Credentials, looked_up: bool) -> None:
         """Have attributes that are as new as an open needs them.
 
         Cached ones will do, if allowed, when the contents are here: elsewhere they change without a word to this mount.
         """
-        cached = None if self._revalidate else self._files.cache.fresh(file.object)
+        believe = looked_up or not self._revalidate
+        cached = self._files.cache.fresh(file.object) if believe else None
         if cached is not None and cached[0].store == self._contents.identity:
             self._files.learn(*cached)
         else:

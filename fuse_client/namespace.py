@@ -32,6 +32,10 @@ def void_in_kernel(inode: int) -> None:
         pyfuse3.invalidate_inode(inode, attr_only=True)
 
 
+JUST_NOW_S: Final = 0.01
+"""An open reaches the file system this soon after the lookup of its name, unless the machine is busy."""
+
+
 class NamespaceOperations(pyfuse3.Operations):
     """Attributes and names, on a metadata service; open files and local changes belong to it too."""
 
@@ -52,6 +56,7 @@ class NamespaceOperations(pyfuse3.Operations):
         self._names = NameCache()
         self._credentials = CredentialCache()
         self._files = Files(contents, self._cache)
+        self._last_lookup = (0, 0, 0.0)
         self._io = FileIO(service, contents, self._files, void_in_kernel, revalidate=revalidate)
         self._directories = Directories(service, self._files, self._names)
         self._handles: dict[int, Handle] = {}
@@ -167,7 +172,16 @@ class NamespaceOperations(pyfuse3.Operations):
         check(result.status)
         if name != b"..":
             self._names.learn(parent_inode, name, result.object)
+        self._last_lookup = (result.object, ctx.pid, asked)
         return self._entry(self._learned(result.obj_attributes, asked), asked)
+
+    def _just_looked_up(self, inode: int, pid: int) -> bool:
+        """Whether an open that comes now is most likely the one that the last lookup was part of.
+
+        If it is another one of the same process, it sees what was true up to JUST_NOW_S ago.
+        """
+        last_inode, last_pid, asked = self._last_lookup
+        return inode == last_inode and pid == last_pid and self._cache.now() - asked < JUST_NOW_S
 
     @handler
     async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:

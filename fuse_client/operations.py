@@ -98,7 +98,7 @@ class QunfsOperations(NamespaceOperations):
 
     @handler
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
-        handle = await self._io.open(inode, flags, self._credentials.of(ctx))
+        handle = await self._io.open(inode, flags, self._credentials.of(ctx), self._just_looked_up(inode, ctx.pid))
         return pyfuse3.FileInfo(fh=self._number(handle))
 
     @handler
