@@ -1,0 +1,181 @@
+"""Messages: what goes out comes in; whatever else comes in is MalformedMessage and nothing worse."""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import msgpack
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from qunfs.protocol.authenticator import MAC_BYTES
+from qunfs.protocol.classify import Request
+from qunfs.protocol.errors import MalformedMessage
+from qunfs.protocol.execution import Code
+from qunfs.protocol.history import ZERO, ZERO_HISTORY, Kind, LogicalTimestamp, ObjectHistorySet, ReplicaHistory, method
+from qunfs.protocol.messages import (
+    HEADER,
+    Adopt,
+    Followed,
+    Query,
+    QueryItem,
+    QueryReply,
+    QueryResult,
+    Reply,
+    Shown,
+    Status,
+    StatusQuery,
+    StatusReply,
+    Sync,
+    SyncReply,
+    ToServer,
+    Type,
+    Update,
+    UpdateReply,
+    Vouch,
+    VouchReply,
+    pack_update,
+    pack_update_body,
+)
+from qunfs.protocol.operation import Credentials, Operation, parse_operation_untrusted
+from qunfs.protocol.wire import parse_reply_untrusted, parse_to_server_untrusted
+
+N = 6
+A, B = 500, 501
+LT = LogicalTimestamp(3, 0, 2, b"d" * 32)
+RECORD = method(LT, (A, B), (ZERO.lt, ZERO.lt))
+HISTORY = ReplicaHistory((ZERO, RECORD))
+VECTOR = bytes(range(N)) * MAC_BYTES
+OPERATION = Operation((A, B), ("ledger",) * 2, "ledger.append", 1, b"\xc0", Credentials(1, 2, (3,)), 5, A, b"s" * 16, 9)
+VIEWS = (
+    ObjectHistorySet(A, ((HISTORY, 0b00111), (ZERO_HISTORY, 0b11000))),
+    ObjectHistorySet(B, ((HISTORY, 0b11111),)),
+)
+REQUEST = Request(Kind.METHOD, 4, b"s" * 16, OPERATION, VIEWS, (ObjectHistorySet(B, ((HISTORY, 0b100000),)),))
+COLUMN = bytes(MAC_BYTES * 11)
+
+TO_SERVER: list[ToServer] = [
+    Query((QueryItem((A, B), (b"", b"h" * 16), OPERATION.wire, LT.pack() * 2, True, False), QueryItem((B,), (b"",)))),
+    Adopt(RECORD, 0b111),
+    StatusQuery(),
+    Vouch(A, LT),
+    Sync(A, ZERO.lt, LT, b"after", True),
+]
+RESULT = QueryResult(Code.OK, (LT,), b"answer", (Shown(HISTORY, VECTOR),))
+FOLLOWED = Followed(B, Shown(HISTORY, VECTOR[::-1]), LT, Code.FAILED, b"onward")
+REPLIES: list[tuple[Reply, tuple[tuple[int, ...], ...]]] = [
+    (QueryReply((RESULT, RESULT._replace(histories=(Shown(None, b""),), followed=FOLLOWED))), ((A,), (A,))),
+    (UpdateReply(Status.ACCEPTED, Code.OK, b"x", (Shown(HISTORY, VECTOR), Shown(HISTORY, b"")), ((A, 3),)), ((A, B),)),
+    (UpdateReply(Status.CULLED), ((A,),)),
+    (StatusReply({"queries": 3}), ()),
+    (VouchReply(RECORD.wire, b"answer"), ()),
+    (SyncReply(True, b"d" * 32, ((b"k", b"v"), (b"l", None)), False), ()),
+]
+
+
+def _update_payload() -> bytes:
+    return pack_update(7, pack_update_body(REQUEST), COLUMN)
+
+
+@pytest.mark.parametrize("message", TO_SERVER, ids=lambda m: type(m).__name__)
+def test_requests_survive_the_wire(message: ToServer) -> None:
+    assert not isinstance(message, Update)
+    assert parse_to_server_untrusted(message.pack(7), 4) == (7, message)
+
+
+def test_updates_survive_the_wire() -> None:
+    number, message = parse_to_server_untrusted(_update_payload(), 4)
+    assert number == 7
+    assert isinstance(message, Update)
+    assert message.column == COLUMN
+    request = message.request
+    assert (request.kind, request.client, request.session, request.operation) == (Kind.METHOD, 4, b"s" * 16, OPERATION)
+    assert [v.groups for v in request.views] == [v.groups for v in VIEWS]
+    assert [(v.obj, v.mask) for v in request.evidence] == [(B, 0b100000)]
+
+
+@pytest.mark.parametrize(("reply", "objects"), REPLIES, ids=lambda p: type(p).__name__)
+def test_replies_survive_the_wire(reply: Reply, objects: tuple[tuple[int, ...], ...]) -> None:
+    assert parse_reply_untrusted(reply.pack(9), objects, N) == (9, reply)
+
+
+def test_the_client_of_a_request_is_whom_the_connection_belongs_to() -> None:
+    message = parse_to_server_untrusted(_update_payload(), 12)[1]
+    assert isinstance(message, Update)
+    assert message.request.client == 12
+
+
+# ---- fuzz
+
+PAYLOADS = [_update_payload(), *[m.pack(7) for m in TO_SERVER], *[r.pack(9) for r, _ in REPLIES]]  # type: ignore[union-attr]
+OBJECTS = [*[objects for _, objects in REPLIES], ()]
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 63), (1 << 64) - 1)
+    | st.binary(max_size=50)
+    | st.text(max_size=5)
+    | st.floats()
+    | st.sampled_from([A, B, LT.pack(), HISTORY.wire, ZERO_HISTORY.wire, RECORD.wire, OPERATION.wire, b"s" * 16]),
+    lambda inner: (
+        st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=3) | st.integers(0, 9), inner, max_size=3)
+    ),
+    max_leaves=20,
+)
+
+
+def _parsers(payload: bytes) -> list[Callable[[], object]]:
+    readers: list[Callable[[], object]] = [lambda: parse_to_server_untrusted(payload, 4)]
+    readers += [lambda objects=objects: parse_reply_untrusted(payload, objects, N) for objects in OBJECTS]  # type: ignore[misc]
+    return [*readers, lambda: parse_operation_untrusted(payload)]
+
+
+def _nothing_worse(payload: bytes) -> None:
+    for parse in _parsers(payload):
+        with suppress(MalformedMessage):
+            parse()
+
+
+@given(st.binary(max_size=200))
+@example(b"")
+def test_noise(data: bytes) -> None:
+    _nothing_worse(data)
+
+
+@given(st.sampled_from(list(Type)), VALUES, st.booleans(), st.binary(max_size=40))
+def test_any_msgpack_in_any_message(kind: Type, value: object, framed: bool, rest: bytes) -> None:
+    body: bytes = msgpack.packb(value)
+    if framed:
+        body = len(body).to_bytes(4, "big") + body + rest
+    _nothing_worse(HEADER.pack(kind, 7) + body)
+    _nothing_worse(body)
+
+
+@given(st.sampled_from(PAYLOADS), st.data())
+def test_changed_bytes(payload: bytes, data: st.DataObject) -> None:
+    changed = bytearray(payload)
+    for _ in range(data.draw(st.integers(1, 3))):
+        changed[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.just(len(payload)) | st.integers(0, len(payload)))
+    _nothing_worse(bytes(changed[:cut]))
+
+
+@given(st.lists(VALUES, min_size=12, max_size=12), st.data())
+def test_operations_of_odd_fields(odd: list[object], data: st.DataObject) -> None:
+    fields = list(msgpack.unpackb(OPERATION.wire, use_list=False))
+    for place in data.draw(st.sets(st.integers(0, 11), max_size=2)):
+        fields[place] = odd[place]
+    with suppress(MalformedMessage):
+        parsed = parse_operation_untrusted(msgpack.packb(fields))
+        assert parsed.wire == msgpack.packb(fields)
+
+
+@given(st.binary(max_size=80))
+def test_bytes_behind_or_missing(rest: bytes) -> None:
+    """A payload with anything behind it, or cut short, is refused and not read halfway."""
+    for payload, (_, objects) in zip([r.pack(9) for r, _ in REPLIES], REPLIES, strict=True):
+        if rest:
+            with pytest.raises(MalformedMessage):
+                parse_reply_untrusted(payload + rest, objects, N)
+        with pytest.raises(MalformedMessage):
+            parse_reply_untrusted(payload[: -1 - len(rest) % len(payload)], objects, N)
