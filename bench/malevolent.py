@@ -5,109 +5,140 @@ Liars of one kind tell the same lies, as colluding ones would.
 """
 
 import argparse
+import dataclasses
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final, cast
-
-import msgpack
+from typing import Any, Final, cast
 
 from qunfs import cluster, processes
 from qunfs.protocol.authenticator import Authenticator
-from qunfs.protocol.errors import QunfsError
+from qunfs.protocol.errors import MalformedMessage, QunfsError
 from qunfs.protocol.history import ZERO_HISTORY, ReplicaHistory
-from qunfs.protocol.messages import HEADER, Type, join_reply
+from qunfs.protocol.messages import (
+    HEADER,
+    Adopt,
+    Query,
+    QueryReply,
+    QueryResult,
+    Reply,
+    Shown,
+    SyncReply,
+    ToServer,
+    Type,
+    Update,
+    UpdateReply,
+    VouchReply,
+)
 from qunfs.protocol.operation import Registry
 from qunfs.protocol.quorum import QuorumSystem
 from qunfs.protocol.replica import Origin, Replica, Send
 from qunfs.protocol.store import StoreView
-from qunfs.protocol.wire import split_reply_untrusted
+from qunfs.protocol.wire import parse_reply_untrusted, parse_to_server_untrusted
 
-Body = Any
-Lie = Callable[[Body, bytes], tuple[Body, bytes]]
+REMEMBERED_MAX: Final = 65_536
+"""Questions whose replies are still to come; more are a flood, and its replies may be true."""
 
 
 class LyingReplica(Replica):
-    """A replica whose replies are changed on their way out; ``lies`` by type, a missing one: that reply is true."""
+    """A replica whose replies are falsified on their way out."""
 
-    lies: ClassVar[Mapping[Type, Lie]] = {}
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._asked: dict[tuple[int, int], tuple[tuple[int, ...], ...]] = {}
 
     def step(self, origin: Origin, payload: bytes, now: float, wall_ns: int) -> list[Send]:
         """An honest step with dishonest replies."""
+        if HEADER.unpack_from(payload)[0] in (Type.QUERY, Type.UPDATE, Type.ADOPT):
+            number, message = parse_to_server_untrusted(payload, origin.principal)
+            if len(self._asked) < REMEMBERED_MAX:
+                self._asked[origin.link, number] = _objects_of(message)
         return [self._twist(send) for send in super().step(origin, payload, now, wall_ns)]
 
     def tick(self, now: float, wall_ns: int) -> list[Send]:
         """An honest tick with dishonest replies to the requests that waited."""
         return [self._twist(send) for send in super().tick(now, wall_ns)]
 
+    def lie(self, reply: Reply) -> Reply:
+        """What to say instead."""
+        raise NotImplementedError
+
     def _twist(self, send: Send) -> Send:
-        kind, number = HEADER.unpack_from(send.payload)
-        lie = self.lies.get(Type(kind))
-        if lie is None:
+        if send.origin is None:  # a question to another server
+            return send
+        _, number = HEADER.unpack_from(send.payload)
+        objects = self._asked.pop((send.origin.link, number), ())
+        try:
+            _, reply = parse_reply_untrusted(send.payload, objects, self.quorums.n)
+        except MalformedMessage:  # the reply to a question that was not remembered
+            return send
+        told = self.lie(reply)
+        if told == reply:
             return send
         self.counters["lies"] += 1
-        body, vectors = split_reply_untrusted(send.payload[HEADER.size :])
-        twisted, vectors = lie(msgpack.unpackb(body, strict_map_key=False), vectors)
-        return send._replace(payload=join_reply(Type(kind), number, msgpack.packb(twisted), [vectors]))
+        return send._replace(payload=told.pack(number))
 
 
-# Wrong answers: everything that a client or a peer wants to know, except who holds which record
-
-
-def _wrong(value: bytes) -> bytes:
-    """Different bytes of the same length, or one where there was none."""
-    return bytes((*value[:-1], value[-1] ^ 1)) if value else b"\x01"
-
-
-def _wrong_results(results: Body, vectors: bytes) -> tuple[Body, bytes]:
-    return [_wrong_result(*result) for result in results], vectors
-
-
-def _wrong_result(code: int, lts: Body, answer: bytes, shown: Body, followed: Body) -> Body:
-    if followed is not None:
-        followed = [*followed[:-1], _wrong(followed[-1])]
-    return code, lts, _wrong(answer), shown, followed
-
-
-def _wrong_update(body: Body, vectors: bytes) -> tuple[Body, bytes]:
-    status, code, answer, *rest = body
-    return (status, code, _wrong(answer), *rest), vectors
-
-
-def _wrong_vouch(body: Body, vectors: bytes) -> tuple[Body, bytes]:
-    record, answer = body
-    return (record, _wrong(answer)), vectors
-
-
-def _wrong_rows(body: Body, vectors: bytes) -> tuple[Body, bytes]:
-    known, digest, rows, more = body
-    wrong = [(key, None if value is None else _wrong(value)) for key, value in rows]
-    return (known, _wrong(digest), wrong, more), vectors
+def _objects_of(message: ToServer) -> tuple[tuple[int, ...], ...]:
+    """The objects that the reply to a message is about."""
+    if isinstance(message, Query):
+        return tuple(item.objects for item in message.items)
+    if isinstance(message, Update):
+        return (tuple(view.obj for view in message.request.views),)
+    assert isinstance(message, Adopt)
+    return (message.record.objects,)
 
 
 class WrongAnswers(LyingReplica):
-    """Answers of queries, updates and syncs are not what the methods gave."""
+    """Answers of queries, updates and syncs are not what the methods gave; who holds which record is true."""
 
-    lies: ClassVar[Mapping[Type, Lie]] = {
-        Type.QUERY_REPLY: _wrong_results,
-        Type.UPDATE_REPLY: _wrong_update,
-        Type.VOUCH_REPLY: _wrong_vouch,
-        Type.SYNC_REPLY: _wrong_rows,
-    }
+    def lie(self, reply: Reply) -> Reply:
+        """Wrong bytes wherever somebody wants to know a value."""
+        if isinstance(reply, QueryReply):
+            return QueryReply(tuple(map(self._wrong_result, reply.results)))
+        if isinstance(reply, UpdateReply):
+            return reply._replace(answer=wrong(reply.answer))
+        if isinstance(reply, VouchReply):
+            return dataclasses.replace(reply, answer=wrong(reply.answer))
+        if isinstance(reply, SyncReply):
+            rows = tuple((key, value if value is None else wrong(value)) for key, value in reply.rows)
+            return dataclasses.replace(reply, digest=wrong(reply.digest), rows=rows)
+        return reply
 
-
-# Authenticators that nobody can check
-
-
-def _spoil(body: Body, vectors: bytes) -> tuple[Body, bytes]:
-    return body, bytes(byte ^ 0x55 for byte in vectors)
+    def _wrong_result(self, result: QueryResult) -> QueryResult:
+        followed = result.followed
+        if followed is not None:
+            followed = followed._replace(answer=wrong(followed.answer))
+        return result._replace(answer=wrong(result.answer), followed=followed)
 
 
 class CorruptMacs(LyingReplica):
     """True histories and answers, but the other servers refuse requests that carry this one's authenticators."""
 
-    lies: ClassVar[Mapping[Type, Lie]] = {Type.QUERY_REPLY: _spoil, Type.UPDATE_REPLY: _spoil}
+    def lie(self, reply: Reply) -> Reply:
+        """Other bytes in every vector."""
+        if isinstance(reply, QueryReply):
+            return QueryReply(tuple(map(self._spoilt_result, reply.results)))
+        if isinstance(reply, UpdateReply):
+            return reply._replace(histories=tuple(map(spoilt, reply.histories)))
+        return reply
+
+    def _spoilt_result(self, result: QueryResult) -> QueryResult:
+        followed = result.followed
+        if followed is not None:
+            followed = followed._replace(history=spoilt(followed.history))
+        return result._replace(histories=tuple(map(spoilt, result.histories)), followed=followed)
+
+
+def wrong(value: bytes) -> bytes:
+    """Different bytes of the same length, or one where there was none."""
+    return bytes((*value[:-1], value[-1] ^ 1)) if value else b"\x01"
+
+
+def spoilt(shown: Shown) -> Shown:
+    """The same history with authenticators that hold nowhere."""
+    return Shown(shown.history, bytes(byte ^ 0x55 for byte in shown.vector))
 
 
 # Histories that do not move
