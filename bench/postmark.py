@@ -31,6 +31,9 @@ TRANSACTION_BYTES: Final = 6500
 END_SECONDS_MAX: Final = 1.0
 """A killed program that waits for a FUSE request lives on until the request is answered or the mount is gone."""
 
+SHORTEST_S: Final = 0.001
+"""All output of a tiny run comes in one piece: its phases have no length that could be seen."""
+
 STEP_SECONDS: Final = 0.2
 TENTHS: Final = 10
 
@@ -97,7 +100,7 @@ class Result:
     @property
     def transactions_per_s(self) -> float:
         """By our own clock, over the transaction phase alone."""
-        return self.transactions / self.transactions_s
+        return self.transactions / max(self.transactions_s, SHORTEST_S)
 
     def complaints(self, expected: Counts) -> list[str]:
         """What is wrong with the run; empty when it did what it must."""

@@ -63,6 +63,7 @@ def test_wrong_counts_and_errors_are_complaints() -> None:
     good = Counts(1, 2, 3, 4)
     result = postmark.Result(1, 10, good, 1.0, 2.0, 1.0, ())
     assert result.transactions_per_s == 5.0
+    assert postmark.Result(1, 10, good, 0.0, 0.0, 0.0, ()).transactions_per_s > 0
     assert result.complaints(good) == []
     (complaint,) = result.complaints(Counts(1, 2, 3, 5))
     assert "expected 1 created, 2 read, 3 appended, 5 deleted" in complaint
