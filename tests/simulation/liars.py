@@ -187,7 +187,7 @@ class Liar(Server):
         return SyncReply(self.chance.random() < 0.8, rows_digest(rows, more), rows if message.whole else (), more)
 
     def _vouch_lie(self, reply: VouchReply, message: Vouch) -> VouchReply:
-        record = self._forger.record(message.obj)
+        record = self.world.conspiracy.get(message.lt) or self._forger.record(message.obj)
         return VouchReply(record.wire, self.chance.choice((reply.answer, COLLUDED)))
 
     def _mutated(self, payload: bytes) -> bytes:

@@ -4,10 +4,11 @@ What they show of benign servers is authentic (MACs cannot be forged) but as sta
 sign whatever they ask for.
 """
 
+from enum import Enum
 from random import Random
 from typing import TYPE_CHECKING
 
-from qunfs.protocol.authenticator import column
+from qunfs.protocol.authenticator import MAC_BYTES, column
 from qunfs.protocol.classify import Classification, Request, RequestRefused, classify, proven, setup
 from qunfs.protocol.history import Kind, ObjectHistorySet, ReplicaHistory
 from qunfs.protocol.messages import Adopt, pack_update, pack_update_body
@@ -20,6 +21,18 @@ from tests.simulation.objects import LEDGER, pack
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
+
+
+class Spoof(Enum):
+    """How a history that a benign server never showed is passed off as its own."""
+
+    NOISE = 1
+    REFLECTED = 2
+    """With the MAC that the verifier itself issues to that server for the same history."""
+    MOVED = 3
+    """With the MAC for another object."""
+    LIAR = 4
+    """With a malevolent server's MAC."""
 
 
 class Rogue:
@@ -58,7 +71,8 @@ class Rogue:
         obj = self.chance.choice(self.world.objects)
         record = self._forger.record(obj)
         if record.kind is not Kind.ZERO:
-            hosts = self.chance.getrandbits(self.world.quorums.n)
+            hosts = self.chance.getrandbits(self.world.quorums.n) | mask_of(sorted(self.world.oracles.malevolent))
+            self.world.conspiracy[record.lt] = record
             self._send(self.chance.choice(self.world.oracles.benign), Adopt(record, hosts).pack(self._number()))
 
     def _haphazard(self) -> None:
@@ -67,15 +81,16 @@ class Rogue:
         stale = chance.choice((0, 0, 0.1, 0.3, 0.6))
         count = chance.choice((quorums.q, quorums.q, quorums.q, quorums.q, quorums.n, quorums.b + 1))
         servers = sorted(chance.sample(range(quorums.n), count))
-        shown = {obj: {s: self._history(s, obj, stale) for s in servers} for obj in self.world.objects}
+        forging = chance.random() < 0.1
+        shown = {obj: {s: self._history(s, obj, stale, forging) for s in servers} for obj in self.world.objects}
         targets = chance.sample(
             range(quorums.n), chance.choice((1, 2, quorums.r - 1, quorums.r, quorums.q - 1, quorums.q, quorums.n))
         )
-        self._request(shown, targets, None)
+        self._request(shown, targets, None, forging)
 
-    def _history(self, server: int, obj: int, stale: float) -> ReplicaHistory:
+    def _history(self, server: int, obj: int, stale: float, forging: bool) -> ReplicaHistory:
         oracles = self.world.oracles
-        if server in oracles.malevolent:
+        if server in oracles.malevolent or (forging and self.chance.random() < 0.5):
             return self._forger.history(obj)
         if self.chance.random() < stale:
             archive = oracles.archive[server, obj]
@@ -98,9 +113,11 @@ class Rogue:
         few = (1, quorums.t, quorums.t + 1, quorums.r, quorums.q - quorums.b, quorums.q)
         count = chance.choice((1, quorums.q, quorums.n, quorums.n) if kind is Kind.BARRIER else few)
         targets = chance.sample(oracles.benign, min(len(oracles.benign), max(1, count)))
-        self._request(shown, targets, kind)
+        self._request(shown, targets, kind, forging=False)
 
-    def _request(self, shown: dict[int, dict[int, ReplicaHistory]], targets: list[int], wanted: Kind | None) -> None:
+    def _request(
+        self, shown: dict[int, dict[int, ReplicaHistory]], targets: list[int], wanted: Kind | None, forging: bool
+    ) -> None:
         chance, quorums = self.chance, self.world.quorums
         sets = {obj: ObjectHistorySet.of(obj, h, mask_of(list(h))) for obj, h in shown.items()}
         established = proven(quorums, sets.values())
@@ -122,7 +139,35 @@ class Rogue:
         except RequestRefused:
             if chance.random() < 0.9:
                 return
-        self._send_request(request, targets)
+        self._send_request(request, targets, self._spoofs(request) if forging else {})
+
+    def _spoofs(self, request: Request) -> dict[tuple[int, int], Spoof]:
+        """By object and server: how MACs are made for histories that benign servers never had."""
+        spoofs: dict[tuple[int, int], Spoof] = {}
+        how = self.chance.choice(list(Spoof))
+        oracles = self.world.oracles
+        for histories in (*request.views, *request.evidence):
+            for history, mask in histories.groups:
+                for server in servers_of(mask):
+                    if server not in oracles.malevolent and history not in oracles.archive[server, histories.obj]:
+                        spoofs[histories.obj, server] = how
+        self.world.seen["rogue forgeries"] += bool(spoofs)
+        return spoofs
+
+    def _spoofed_mac(self, spoof: Spoof, obj: int, history: ReplicaHistory, issuer: int, target: int) -> bytes:
+        servers = self.world.servers
+        if spoof is Spoof.REFLECTED:
+            return column(servers[target].authenticator.tags(obj, history).vector, issuer)
+        if spoof is Spoof.MOVED:
+            archive = self.world.oracles.archive
+            other = next((o for o in self.world.objects if history in archive[issuer, o]), None)
+            if other is None:
+                return self.chance.randbytes(MAC_BYTES)
+            return column(servers[issuer].authenticator.tags(other, history).vector, target)
+        if spoof is Spoof.LIAR and self.world.oracles.malevolent:
+            liar = min(self.world.oracles.malevolent)
+            return column(servers[liar].authenticator.tags(obj, history).vector, target)
+        return self.chance.randbytes(MAC_BYTES)
 
     def _objects(self, classes: dict[int, Classification], wanted: Kind | None) -> tuple[int, ...]:
         chance = self.chance
@@ -153,16 +198,25 @@ class Rogue:
             1,
         )
 
-    def _send_request(self, request: Request, targets: list[int]) -> None:
-        vectors = []
-        for histories in (*request.views, *request.evidence):
-            for history, mask in histories.groups:
-                for server in servers_of(mask):
-                    vectors.append(self.world.servers[server].authenticator.tags(histories.obj, history).vector)
+    def _send_request(self, request: Request, targets: list[int], spoofs: dict[tuple[int, int], Spoof]) -> None:
+        shown = [
+            (histories.obj, history, server)
+            for histories in (*request.views, *request.evidence)
+            for history, mask in histories.groups
+            for server in servers_of(mask)
+        ]
         body = pack_update_body(request)
         self.world.seen["rogue requests"] += 1
         for target in targets:
-            payload = pack_update(self._number(), body, b"".join(column(v, target) for v in vectors))
+            macs = []
+            for obj, history, server in shown:
+                spoof = spoofs.get((obj, server))
+                if spoof is None:
+                    vector = self.world.servers[server].authenticator.tags(obj, history).vector
+                    macs.append(column(vector, target))
+                else:
+                    macs.append(self._spoofed_mac(spoof, obj, history, server, target))
+            payload = pack_update(self._number(), body, b"".join(macs))
             self._sent.append((target, payload))
             if self.chance.random() < 0.9:
                 self._send(target, payload)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
+from qunfs.protocol.history import Candidate, LogicalTimestamp
 from qunfs.protocol.limits import DEFAULT_LIMITS
 from qunfs.protocol.quorum import threshold
 from tests.simulation.clients import ClientNode
@@ -20,7 +21,7 @@ from tests.simulation.trace import name_of, show
 from tests.simulation.watched import Change
 
 OPERATIONS_MIN: Final = 20
-EVENTS_MAX: Final = 12_000
+EVENTS_MAX: Final = 6_000
 SECONDS_MAX: Final = 60.0
 ISOLATED_ROUNDS_MAX: Final = 80
 """Round trips that an isolated client may need per operation and object; runs of the rules' model stay below 40."""
@@ -50,6 +51,8 @@ class World:
         self.clock = Clock()
         self._trace = trace
         self.seen: Counter[str] = Counter()
+        self.conspiracy: dict[LogicalTimestamp, Candidate] = {}
+        """Records that rogues want adopted and that liars therefore vouch for."""
         self.quorums = threshold(plan.b, plan.t)
         self.limits = replace(
             DEFAULT_LIMITS,
