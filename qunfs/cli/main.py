@@ -1,5 +1,6 @@
 """The program ``qunfs``: one module per command, each of which imports what it runs only when it runs."""
 
+import logging
 import sys
 from typing import Annotated
 
@@ -51,6 +52,7 @@ app.add_typer(bench.app, name="bench")
 
 def main() -> None:
     """Run the command line; errors that qunfs raises on purpose become one line, others a traceback."""
+    logging.getLogger("qunfs").addHandler(logging.NullHandler())  # only processes that serve have a log
     try:
         app(prog_name="qunfs")
     except QunfsError as error:

@@ -44,7 +44,8 @@ def mount(
     "qunfs umount" or SIGTERM; with -f this process does, and Ctrl-C ends it.  Names and attributes live on the
     replicas, file contents in the local directory.
 
-    Options: attr_timeout=SECONDS, entry_timeout=SECONDS (1 each; 0 = always ask the replicas), allow_other.
+    Options: attr_timeout=SECONDS, entry_timeout=SECONDS (1 each; 0 = always ask the replicas), nocto (an open does not
+    ask again; other mounts' changes show after attr_timeout), allow_other (the default when root mounts).
 
     \b
     Example:
