@@ -5,7 +5,6 @@ Liars of one kind tell the same lies, as colluding ones would.
 """
 
 import argparse
-import dataclasses
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -100,10 +99,10 @@ class WrongAnswers(LyingReplica):
         if isinstance(reply, UpdateReply):
             return reply._replace(answer=wrong(reply.answer))
         if isinstance(reply, VouchReply):
-            return dataclasses.replace(reply, answer=wrong(reply.answer))
+            return reply._replace(answer=wrong(reply.answer))
         if isinstance(reply, SyncReply):
             rows = tuple((key, value if value is None else wrong(value)) for key, value in reply.rows)
-            return dataclasses.replace(reply, digest=wrong(reply.digest), rows=rows)
+            return reply._replace(digest=wrong(reply.digest), rows=rows)
         return reply
 
     def _wrong_result(self, result: QueryResult) -> QueryResult:

@@ -7,6 +7,7 @@ whose base is later than c are no repairable set.  Looser rules return stale ans
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from qunfs.protocol.classify import proven
 from qunfs.protocol.execution import Code
@@ -17,8 +18,7 @@ Versions = tuple[LogicalTimestamp, ...]
 """One version for each object of a query."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fresh:
+class Fresh(NamedTuple):
     """One server's fresh reply about one object."""
 
     history: ReplicaHistory
@@ -27,8 +27,7 @@ class Fresh:
     answer: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Agreed:
+class Agreed(NamedTuple):
     """The answer that counts, and the servers that gave it."""
 
     code: Code
@@ -36,8 +35,7 @@ class Agreed:
     servers: int
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(NamedTuple):
     """The versions are settled, but too few have answered at them: ask for them by name."""
 
     versions: Versions

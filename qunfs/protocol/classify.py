@@ -7,9 +7,8 @@ set of the request shows it in a quorum of histories, or as the base of more his
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
 from qunfs.protocol.errors import PeerError
 from qunfs.protocol.history import (
@@ -36,8 +35,7 @@ class RequestRefused(PeerError):
     """A request that its own views do not justify; correct clients do not send it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A METHOD, BARRIER or COPY and what it is conditioned on (the operation and multi-OHS of section 3.7)."""
 
     kind: Kind
@@ -50,8 +48,7 @@ class Request:
     """Further object history sets, used only as proofs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Classification:
+class Classification(NamedTuple):
     """What an object history set calls for (Figure 3, lines 700-712)."""
 
     kind: Kind
@@ -63,8 +60,7 @@ class Classification:
 _UNTOUCHED: Final = Classification(Kind.METHOD, ZERO, None, ZERO_TIMESTAMP)
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
+class Setup(NamedTuple):
     """The candidate a request makes and, for each of its objects, the candidate it is conditioned on."""
 
     candidate: Candidate

@@ -7,9 +7,8 @@ also fixes its type.  All of it is object state: versioned, synced and copied li
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgpack
 
@@ -40,8 +39,7 @@ class Code(IntEnum):
     """The version asked for by name is not held (queries only)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Execution:
+class Execution(NamedTuple):
     """The outcome of a method; ``effective`` is false when no version results and it is answered as a query."""
 
     code: Code

@@ -73,8 +73,7 @@ class QueryItem(NamedTuple):
     """False: answer with a digest of the answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """Several queries for the price of one message."""
 
     items: tuple[QueryItem, ...]
@@ -92,8 +91,7 @@ class Update(NamedTuple):
     column: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Adopt:
+class Adopt(NamedTuple):
     """Please take over a record that the hosts vouch for (inline repair)."""
 
     record: Candidate
@@ -113,8 +111,7 @@ class StatusQuery:
         return _pack(Type.STATUS, number, ())
 
 
-@dataclass(frozen=True, slots=True)
-class Vouch:
+class Vouch(NamedTuple):
     """Between servers: do you hold the record at this time on this object?"""
 
     obj: int
@@ -125,8 +122,7 @@ class Vouch:
         return _pack(Type.VOUCH, number, (self.obj, self.lt.pack()))
 
 
-@dataclass(frozen=True, slots=True)
-class Sync:
+class Sync(NamedTuple):
     """Between servers: a part of the net difference from one version of an object to another."""
 
     obj: int
@@ -209,8 +205,7 @@ class StatusReply:
         return join_reply(Type.STATUS_REPLY, number, msgpack.packb(self.values))
 
 
-@dataclass(frozen=True, slots=True)
-class VouchReply:
+class VouchReply(NamedTuple):
     """The record asked for and the answer of its version, or nothing."""
 
     record: bytes
@@ -221,8 +216,7 @@ class VouchReply:
         return join_reply(Type.VOUCH_REPLY, number, msgpack.packb((self.record, self.answer)))
 
 
-@dataclass(frozen=True, slots=True)
-class SyncReply:
+class SyncReply(NamedTuple):
     """Rows in key order (None: no such key any more), or their digest; unless ``known``, a version is not held."""
 
     known: bool

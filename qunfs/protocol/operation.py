@@ -5,10 +5,10 @@ map of byte keys to byte values; keys that begin with a zero byte belong to the 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from enum import IntEnum
 from itertools import pairwise
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgpack
 
@@ -44,8 +44,7 @@ class ObjectView(Protocol):
         """Keys and values with start <= key < stop, ascending."""
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(NamedTuple):
     """On whose behalf an operation runs, as NFS's AUTH_SYS states it (RFC 5531 appendix A)."""
 
     uid: int
@@ -61,8 +60,7 @@ class MethodFailed(Exception):
         self.answer = answer
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """What a method may read besides its objects' state."""
 
     objects: tuple[int, ...]
@@ -143,16 +141,17 @@ class Operation:
     home: int = 0
     session: bytes = bytes(SESSION_BYTES)
     sequence: int = 0
-    wire: bytes = field(default=b"", compare=False)
-    """The bytes that go over the network and into the timestamp of an update; made from the fields unless given."""
+    received: InitVar[bytes] = b""
+    """The bytes it was parsed from, when it came over the network."""
+    wire: bytes = field(init=False, compare=False)
+    """The bytes that go over the network and into the timestamp of an update."""
 
-    def __post_init__(self) -> None:
-        if not self.wire:
-            user = self.credentials
+    def __post_init__(self, received: bytes) -> None:
+        if not received:
             call = (self.objects, self.types, self.method, self.version, self.argument)
             once = (self.client_time, self.home, self.session, self.sequence)
-            packed = msgpack.packb((*call, user.uid, user.gid, user.groups, *once))
-            object.__setattr__(self, "wire", packed)
+            received = msgpack.packb((*call, *self.credentials, *once))
+        object.__setattr__(self, "wire", received)
 
 
 _SHAPE: Final = (tuple, tuple, str, int, bytes, int, int, tuple, int, int, bytes, int)
@@ -196,7 +195,7 @@ def parse_operation_untrusted(data: bytes) -> Operation:
         raise MalformedMessage("operation out of bounds")
     credentials = Credentials(uid, gid, groups)
     return Operation(
-        objects, types, name, version, argument, credentials, client_time, home, session, sequence, wire=data
+        objects, types, name, version, argument, credentials, client_time, home, session, sequence, received=data
     )
 
 
@@ -217,8 +216,7 @@ class Call:
     version: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a query gives."""
 
     value: bytes
