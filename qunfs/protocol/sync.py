@@ -177,10 +177,11 @@ class Synchroniser:
 
     def on_reply(self, server: int, number: int, reply: VouchReply | SyncReply, now: float) -> Finished | None:
         """Count a host's reply; the job if that ended it."""
-        key, asked = self._numbers.pop(number, (None, -1))
+        key, asked = self._numbers.get(number, (None, -1))
         job = None if key is None else self._jobs.get(key)
         if key is None or job is None or asked != server:
             return None
+        del self._numbers[number]
         job.pending.pop(server, None)
         if isinstance(reply, VouchReply):
             return self._on_vouched(key, job, server, reply, now)

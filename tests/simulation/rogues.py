@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from qunfs.protocol.authenticator import MAC_BYTES, column
 from qunfs.protocol.classify import Classification, Request, RequestRefused, classify, proven, setup
-from qunfs.protocol.history import Kind, ObjectHistorySet, ReplicaHistory
+from qunfs.protocol.history import Kind, LogicalTimestamp, ObjectHistorySet, ReplicaHistory, barrier
 from qunfs.protocol.messages import Adopt, pack_update, pack_update_body
 from qunfs.protocol.operation import Operation
 from qunfs.protocol.quorum import mask_of, servers_of
@@ -60,8 +60,10 @@ class Rogue:
         dice = self.chance.random()
         if dice < 0.15 and self._sent:
             self._send(*self.chance.choice(self._sent))
-        elif dice < 0.3:
+        elif dice < 0.25:
             self._adopt()
+        elif dice < 0.3:
+            self._forged_copy()
         elif dice < 0.65:
             self._purposeful()
         else:
@@ -114,6 +116,17 @@ class Rogue:
         count = chance.choice((1, quorums.q, quorums.n, quorums.n) if kind is Kind.BARRIER else few)
         targets = chance.sample(oracles.benign, min(len(oracles.benign), max(1, count)))
         self._request(shown, targets, kind, forging=False)
+
+    def _forged_copy(self) -> None:
+        """A barrier that nobody has, high above an old version: whoever believed in it would copy that version."""
+        chance, quorums = self.chance, self.world.quorums
+        obj = chance.choice(self.world.ledgers)
+        old = self._forger.archived(obj)
+        high = old.latest.lt.time + 1 + chance.getrandbits(20)
+        lt = LogicalTimestamp(high, 1, self.address.index, chance.randbytes(32))
+        forged = ReplicaHistory((*old.records, barrier(lt, (obj,), (old.head.lt,))))
+        servers = sorted(chance.sample(range(quorums.n), quorums.q))
+        self._request({obj: dict.fromkeys(servers, forged)}, list(range(quorums.n)), Kind.COPY, forging=True)
 
     def _request(
         self, shown: dict[int, dict[int, ReplicaHistory]], targets: list[int], wanted: Kind | None, forging: bool
@@ -176,7 +189,7 @@ class Rogue:
         source = classes[first].obj_cand
         objects = {first}
         if len(source.objects) > 1 and chance.random() < 0.6:
-            objects = set(source.objects)
+            objects = {obj for obj in source.objects if obj in classes}
         if chance.random() < 0.35:
             objects |= {o for o in sorted(classes) if classes[o].kind is classes[first].kind and chance.random() < 0.6}
         return tuple(sorted(objects))

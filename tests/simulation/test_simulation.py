@@ -1,4 +1,8 @@
-"""A bounded number of seeds on every test run, and the seeds that found something once."""
+"""A bounded number of seeds on every test run.
+
+What seeds have found is kept as deterministic tests of the parts at fault: a seed is another run once the simulator
+changes.
+"""
 
 import os
 import subprocess
@@ -6,24 +10,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 from tests.simulation.runner import Outcome, add_up, run
 from tests.simulation.world import Plan
-
-FOUND_ONCE = [
-    # late replies to one question of an object sync counted as votes on the next
-    Plan(331),
-    # a plan made before a back-off showed histories that another operation had replaced meanwhile
-    Plan(28),
-    Plan(52),
-    # the digest of a long answer taken for the answer, once everybody was to be asked for it
-    Plan(79),
-    Plan(34, mode="liveness"),
-    # snapshots of objects that no quorum held at their newest versions together never settled
-    Plan(37, mode="liveness"),
-    Plan(88, mode="liveness"),
-]
 
 
 def _sound(plans: list[Plan]) -> Counter[str]:
@@ -33,11 +21,6 @@ def _sound(plans: list[Plan]) -> Counter[str]:
         assert outcome.violation is None, f"{plan}: {outcome.violation}"
         outcomes.append(outcome)
     return add_up(outcomes)
-
-
-@pytest.mark.parametrize("plan", FOUND_ONCE, ids=lambda p: f"{p.mode}-{p.seed}")
-def test_seeds_that_found_something(plan: Plan) -> None:
-    _sound([plan])
 
 
 def test_safety() -> None:

@@ -20,8 +20,9 @@ from tests.simulation.servers import READ_ONLY, READ_WRITE, BenignServer
 from tests.simulation.trace import name_of, show
 from tests.simulation.watched import Change
 
-OPERATIONS_MIN: Final = 20
-EVENTS_MAX: Final = 6_000
+STORM_EVENTS: Final = 3_000
+"""How long the worst of it lasts; then faults get rarer, or clients might never have done anything."""
+EVENTS_MAX: Final = 12_000
 SECONDS_MAX: Final = 60.0
 ISOLATED_ROUNDS_MAX: Final = 80
 """Round trips that an isolated client may need per operation and object; runs of the rules' model stay below 40."""
@@ -190,6 +191,8 @@ class World:
         while self.clock.events < EVENTS_MAX and self.clock.now < SECONDS_MAX and not self._work_done():
             if not self.clock.step():
                 break
+            if self.clock.events == STORM_EVENTS:
+                self._abate()
         if self.plan.mode == "liveness":
             self._isolate()
         self.journal.finish()
@@ -203,6 +206,11 @@ class World:
 
     def _work_done(self) -> bool:
         return not self.more_work() and self.clock.events >= 300 and all(client.idle() for client in self.clients)
+
+    def _abate(self) -> None:
+        self.rates = {fault: rate / 10 for fault, rate in self.rates.items()}
+        weather = self.network.weather
+        self.network.weather = replace(weather, delay_s=0.001, loss=weather.loss / 10, straggling=0)
 
     def _fault(self) -> None:
         if not self._faults_on:
