@@ -1,0 +1,68 @@
+"""Rounds of queries: long answers, named versions, proofs on siblings."""
+
+from qunfs.protocol.execution import Code
+from qunfs.protocol.history import ZERO_HISTORY, ZERO_TIMESTAMP
+from qunfs.protocol.history_cache import HistoryCache
+from qunfs.protocol.messages import Query, QueryReply, QueryResult, Shown
+from qunfs.protocol.operation import Call, Operation
+from qunfs.protocol.querying import Item, QueryRound, answer_digest
+from qunfs.protocol.quorum import threshold
+from qunfs.protocol.wire import parse_to_server_untrusted
+from tests.protocol.scripted import CREDENTIALS
+from tests.simulation.objects import LEDGER, SIMULATED, pack
+
+OBJ = 60
+LONG = b"a long answer"
+
+
+def _item() -> Item:
+    method = SIMULATED.find("ledger.fetch", 1)
+    assert method is not None
+    call = Call("ledger.fetch", ((OBJ, LEDGER),), pack(None), CREDENTIALS, large=True)
+    return Item(call, method, Operation((OBJ,), (LEDGER,), call.method, 1, call.argument, CREDENTIALS))
+
+
+def _round(item: Item, cache: HistoryCache) -> QueryRound:
+    return QueryRound(threshold(1), cache, [item], whole_from=0, want_auth=False, views_max=100)
+
+
+def _asked_for_whole(query_round: QueryRound, server: int) -> bool:
+    message = parse_to_server_untrusted(query_round.message(server, 1), 1)[1]
+    assert isinstance(message, Query)
+    return message.items[0].whole
+
+
+def _reply(answer: bytes) -> QueryReply:
+    return QueryReply((QueryResult(Code.OK, (ZERO_TIMESTAMP,), answer, (Shown(ZERO_HISTORY, b""),)),))
+
+
+def _judged(query_round: QueryRound, answers: dict[int, bytes]) -> bool | None:
+    outcome: bool | None = None
+    replies = {}
+    for server, answer in answers.items():
+        query_round.message(server, 1)
+        replies[server] = _reply(answer)
+        query_round.note(server, replies[server])
+        outcome = query_round.judge(dict(replies), final=False)
+    return outcome
+
+
+def test_one_server_sends_a_long_answer_and_the_others_its_digest() -> None:
+    item = _item()
+    query_round = _round(item, HistoryCache())
+    assert [_asked_for_whole(query_round, s) for s in range(3)] == [True, False, False]
+    assert _judged(query_round, {0: LONG, **dict.fromkeys(range(1, 5), answer_digest(LONG))}) is True
+    assert item.answer().value == LONG
+
+
+def test_when_the_long_answer_is_a_lie_everybody_is_asked_for_it_next() -> None:
+    """Also when more digests come in the same round: they are no long answers."""
+    item, cache = _item(), HistoryCache()
+    lied = _round(item, cache)
+    assert _judged(lied, {0: b"a lie", **dict.fromkeys(range(1, 6), answer_digest(LONG))}) is None
+    assert item.result is None
+    assert item.everyone_whole
+    again = _round(item, cache)
+    assert all(_asked_for_whole(again, server) for server in range(6))
+    assert _judged(again, {0: b"a lie", **dict.fromkeys(range(1, 5), LONG)}) is True
+    assert item.answer().value == LONG
