@@ -77,6 +77,10 @@ class Connection:
         self._unsent: memoryview | None = None
         owner.watch(self._fd, RECEIVE, self._on_ready)
 
+    def fileno(self) -> int:
+        """The socket: readable when the peer has sent something."""
+        return self._fd
+
     def send(self, *parts: bytes) -> None:
         """Queue one frame made of the parts; it leaves with the next flush.
 

@@ -8,6 +8,7 @@ itself: a pass through trio for each of the replies costs more than the replies 
 import logging
 import os
 import random
+import select
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -63,7 +64,7 @@ class QuClient:
         self._all_heard_of = trio.Event()
         self._sleeps_until = 0.0
         self._yield_fd: int | None = None
-        self._must_yield = False
+        self._asked_last = -1
 
     # ---- for services
 
@@ -189,24 +190,27 @@ class QuClient:
         return completion.result
 
     def _wait_alone(self, waiter: _Waiter) -> None:
-        """Take in replies until the operation is complete, the process has other work, or trio is due."""
-        until = time.monotonic() + _ALONE_MAX_S
-        self._must_yield = False
-        if self._yield_fd is not None:
-            self._reactor.add_reader(self._yield_fd, self._on_other_work)
-        try:
-            while waiter.completion is None and not self._must_yield:
-                left = until - time.monotonic()
-                if left <= 0:
-                    break
-                self._reactor.poll(left)
-                self._after_activity()
-        finally:
-            if self._yield_fd is not None:
-                self._reactor.remove_reader(self._yield_fd)
+        """Take in replies until the operation is complete, the process has other work, or trio is due.
 
-    def _on_other_work(self) -> None:
-        self._must_yield = True
+        It takes a quorum of replies, so sleep until the server that was asked last has replied: by then most have.
+        """
+        until = time.monotonic() + _ALONE_MAX_S
+        last = self._connections.get(self._asked_last)
+        descriptor = self._reactor.fileno() if last is None else last.fileno()
+        while waiter.completion is None:
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            ready = select.poll()
+            ready.register(descriptor, select.POLLIN)
+            if self._yield_fd is not None:
+                ready.register(self._yield_fd, select.POLLIN)
+            events = ready.poll(left * 1000)
+            self._reactor.poll(0)
+            self._after_activity()
+            if any(fd == self._yield_fd for fd, _ in events):
+                return
+            descriptor = self._reactor.fileno()
 
     def _after_activity(self) -> None:
         """Send what the client has to send and wake the tasks whose operations are complete."""
@@ -217,6 +221,7 @@ class QuClient:
                 connection = self._connections.get(server)
                 if connection is not None:
                     connection.send(payload)
+                    self._asked_last = server
             self._reactor.flush()
         if self._client.completions:
             completions, self._client.completions = self._client.completions, []
