@@ -19,8 +19,8 @@ from qunfs.protocol.history import ReplicaHistory
 MAC_BYTES: Final = 16
 _OBJECT: Final = struct.Struct(">Q")
 _PERSON: Final = b"qunfs-history-1"
-_TAGS_KEPT: Final = 65_536
-"""Vectors remembered per replica: about 1 KiB each at b=5, and a miss costs n hashes only."""
+_TAGS_KEPT: Final = 4_096
+"""Vectors remembered per replica; a miss costs a few hashes, and memory that is used again stays in the CPU's caches."""
 
 
 class Tags(NamedTuple):

@@ -243,7 +243,7 @@ def parse_candidate_untrusted(data: bytes, offset: int = 0) -> tuple[Candidate, 
     return _parse_one_untrusted(data[offset:end]), end
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=4_096)
 def _parse_one_untrusted(data: bytes) -> Candidate:
     """One candidate from just its bytes; most have been seen in an earlier history."""
     try:

@@ -44,7 +44,7 @@ from qunfs.protocol.store import Difference, Overlay, StoreView
 from qunfs.protocol.sync import Finished, JobKey, Synchroniser, answer_sync, rows_digest
 from qunfs.protocol.wire import parse_reply_untrusted, parse_to_server_untrusted
 
-_ANSWERS_KEPT: Final = 65_536
+_ANSWERS_KEPT: Final = 4_096
 """Answers of accepted updates remembered for late repeats, beside those stored with the versions."""
 _REPLY_TYPES: Final = (Type.QUERY_REPLY, Type.UPDATE_REPLY, Type.STATUS_REPLY, Type.VOUCH_REPLY, Type.SYNC_REPLY)
 

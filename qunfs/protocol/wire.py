@@ -55,7 +55,7 @@ _TYPES: Final = {int(t): t for t in Type}
 _CODES: Final = tuple(Code)
 _STATUSES: Final = tuple(Status)
 
-_parse_history_untrusted = lru_cache(maxsize=65_536)(parse_history_untrusted)
+_parse_history_untrusted = lru_cache(maxsize=4_096)(parse_history_untrusted)
 """One decode per distinct history: the same bytes come from every server and come back in the next view."""
 
 
