@@ -101,18 +101,17 @@ class QuClient:
 
     def waiting(self, longer_than_s: float = WAIT_REPORT_S) -> str | None:
         """What operations have been waiting for longer than this, None when none has."""
-        overdue = self._client.overdue(time.monotonic() - longer_than_s)
+        now = time.monotonic()
+        overdue = self._client.overdue(now - longer_than_s)
         if not overdue:
             return None
-        missing = sorted(set.intersection(*(set(servers) for _, _, servers in overdue)))
-        oldest = time.monotonic() - min(began for _, began, _ in overdue)
-        reasons = "; ".join(f"{s}: {self._down.get(s, 'no answer')}" for s in missing)
-        have = self._cluster.n - len(missing)
-        need = self._cluster.quorums.q
-        return (
-            f"{len(overdue)} operation(s) waiting, the oldest for {oldest:.0f} s: {have} of {self._cluster.n} servers "
-            f"answer and {need} are needed; missing {reasons or 'none'}"
-        )
+        silent = self._client.rpc.silent(now)
+        have, need = self._cluster.n - len(silent), self._cluster.quorums.q
+        waiting = f"{len(overdue)} operation(s) waiting, the oldest for {now - min(overdue):.0f} s: "
+        if have >= need:
+            return f"{waiting}enough servers answer; others contend, or repairs are under way"
+        reasons = "; ".join(f"{s}: {self._down.get(s, 'no answer')}" for s in silent)
+        return f"{waiting}{have} of {self._cluster.n} servers answer and {need} are needed; missing {reasons}"
 
     # ---- what the reactor tells
 

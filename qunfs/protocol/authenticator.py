@@ -20,7 +20,7 @@ MAC_BYTES: Final = 16
 _OBJECT: Final = struct.Struct(">Q")
 _PERSON: Final = b"qunfs-history-1"
 _TAGS_KEPT: Final = 4_096
-"""Vectors remembered per replica; a miss costs a few hashes, and memory that is used again stays in the CPU's caches."""
+"""Vectors remembered per replica: a miss costs a few hashes, and memory in use stays in the CPU's caches."""
 
 
 class Tags(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Any, Final
 from qunfs.protocol.authenticator import column
 from qunfs.protocol.errors import LocalError, OperationRefused, QunfsError
 from qunfs.protocol.execution import Code
-from qunfs.protocol.history import Kind
+from qunfs.protocol.history import Candidate, Kind
 from qunfs.protocol.history_cache import Held, HistoryCache
 from qunfs.protocol.limits import DEFAULT_LIMITS, Limits
 from qunfs.protocol.messages import (
@@ -109,7 +109,7 @@ class Client:
     ) -> None:
         self._identity, self._quorums, self._registry = identity, quorums, registry
         self._uniform, self._limits = uniform, limits
-        self._cache = HistoryCache()
+        self._cache = HistoryCache(quorums)
         self.rpc = QuorumRpc(quorums)
         self._planner = Planner(quorums, self._cache, identity, self._reachable_first, limits.views_tried_max)
         self.wall_ns = 0
@@ -180,13 +180,9 @@ class Client:
         phase = self.rpc.next_tick()
         return min([*times, phase] if phase is not None else times, default=None)
 
-    def overdue(self, since: float) -> list[tuple[str, float, list[int]]]:
-        """Operations begun before a time that wait for servers: what, since when, and who has not replied."""
-        return [
-            (work.phase.name, work.began, self.rpc.missing(work.phase))
-            for work in self._works.values()
-            if work.phase is not None and work.began <= since
-        ]
+    def overdue(self, since: float) -> list[float]:
+        """When the operations that were begun before a time and are not complete were begun."""
+        return [work.began for work in self._works.values() if work.began <= since]
 
     def order_of(self, obj: int) -> list[int]:
         """Servers in the order of preference for an object: its preferred quorum, then a spread of the rest."""
@@ -197,6 +193,14 @@ class Client:
         rest = order[preferred:]
         turn = obj // n % len(rest) if rest else 0
         return order[:preferred] + rest[turn:] + rest[:turn]
+
+    def _trusted_first(self, obj: int) -> list[int]:
+        """The order in which servers are asked: the preferred ones, but those under much suspicion last.
+
+        Whoever reports a bad MAC is suspected with whoever issued it, so that only orders of magnitude count.
+        """
+        suspicion = self._cache.suspicion
+        return sorted(self.order_of(obj), key=lambda server: suspicion.get(server, 0).bit_length() // 2)
 
     def _reachable_first(self, obj: int) -> list[int]:
         """The order in which histories are shown: those of servers that cannot be reached age, and come last."""
@@ -389,22 +393,24 @@ class Client:
         def message(server: int, number: int) -> bytes:
             return pack_update(number, body, b"".join([column(v, server) for v in vectors]))
 
-        return (yield from self._update_phase(request.kind.name, candidate.objects, home, message))
+        return (yield from self._update_phase(request.kind.name, candidate, home, message))
 
     def _update_phase(
-        self, name: str, objects: tuple[int, ...], home: int, message: Callable[[int, int], bytes]
+        self, name: str, candidate: Candidate, home: int, message: Callable[[int, int], bytes]
     ) -> Generator[_Step, Any, tuple[_Outcome, dict[int, Reply]]]:
         self.counters[name.lower()] += 1
+        objects = candidate.objects
 
         def note(server: int, reply: Reply) -> None:
             if isinstance(reply, UpdateReply):
                 for obj, shown in zip(objects, reply.histories, strict=False):
                     self._cache.note(obj, server, shown, None)
 
-        judge = partial(self._judge_update, name == Kind.METHOD.name)
-        phase = Phase(name, self.order_of(home), message, (objects,), judge, note)
+        judge = partial(self._judge_update, candidate, name == Kind.METHOD.name)
+        phase = Phase(name, self._trusted_first(home), message, (objects,), judge, note)
         outcome: _Outcome = yield phase
         self._note_culled(phase.replies)
+        self._note_denials(candidate, phase.replies)
         return outcome, phase.replies
 
     def _note_culled(self, replies: dict[int, Reply]) -> None:
@@ -413,19 +419,30 @@ class Client:
             if not isinstance(reply, UpdateReply):
                 continue
             for obj, issuer in reply.culled:
-                self._cache.forget(obj, issuer)
-                self._cache.suspect(issuer)
+                self._cache.culled(obj, issuer, server)
             if reply.culled:
                 self._cache.suspect(server)
                 self.counters["culled"] += 1
 
-    def _judge_update(self, answer_needed: bool, replies: dict[int, Reply], final: bool) -> _Outcome | None:
+    def _note_denials(self, candidate: Candidate, replies: dict[int, Reply]) -> None:
+        """Suspect servers that say they have accepted a candidate and show histories without it."""
+        for server, reply in replies.items():
+            if isinstance(reply, UpdateReply) and reply.status is Status.ACCEPTED and not _shows(reply, candidate):
+                self._cache.suspect(server)
+                self.counters["denials"] += 1
+
+    def _judge_update(
+        self, candidate: Candidate, answer_needed: bool, replies: dict[int, Reply], final: bool
+    ) -> _Outcome | None:
         """Count acceptances and answers; give up when neither can make a quorum any more."""
         accepted, answered, other = 0, 0, 0
         votes: dict[tuple[Status, Code, bytes], int] = {}
         for server, reply in replies.items():
             bit = 1 << server
             if not isinstance(reply, UpdateReply) or reply.status not in (Status.ACCEPTED, Status.ANSWERED):
+                other |= bit
+                continue
+            if reply.status is Status.ACCEPTED and not _shows(reply, candidate):
                 other |= bit
                 continue
             accepted |= bit if reply.status is Status.ACCEPTED else 0
@@ -478,7 +495,7 @@ class Client:
         adopt = Adopt(plan.record, plan.hosts)
         return (
             yield from self._update_phase(
-                "INLINE_REPAIR", plan.record.objects, home, lambda _server, number: adopt.pack(number)
+                "INLINE_REPAIR", plan.record, home, lambda _server, number: adopt.pack(number)
             )
         )
 
@@ -510,7 +527,7 @@ class Client:
             ready = final or self._planner.method_views(wanted, frozenset()) is not None
             return True if ready else None
 
-        yield Phase("READ", self.order_of(home), message, (ids,), judge, note)
+        yield Phase("READ", self._trusted_first(home), message, (ids,), judge, note)
 
     def _status(self, server: int) -> _Running:
         def judge(replies: dict[int, Reply], _final: bool) -> dict[str, Any] | None:
@@ -555,7 +572,7 @@ class Client:
         return Item(call, method, operation)
 
     def _query(self, items: list[Item]) -> _Running:
-        order = self.order_of(items[0].operation.objects[0])
+        order = self._trusted_first(items[0].operation.objects[0])
         attempt = 0
         pending = items
         while pending:
@@ -590,3 +607,11 @@ class Client:
             objects = item.operation.objects
             yield from self._repair(objects, objects[0])
         yield _Leave()
+
+
+def _shows(reply: UpdateReply, candidate: Candidate) -> bool:
+    """Whether the histories of a reply are those of a server that has accepted a candidate, now or long ago."""
+    histories = [shown.history for shown in reply.histories]
+    return len(histories) == len(candidate.objects) and all(
+        history is not None and (candidate in history or history.base.lt > candidate.lt) for history in histories
+    )

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from qunfs.protocol.history import ObjectHistorySet, ReplicaHistory
 from qunfs.protocol.messages import Shown
+from qunfs.protocol.quorum import QuorumSystem
 
 _OBJECTS_KEPT: Final = 65_536
 """Objects remembered per client; forgetting one costs a round trip at its next update."""
@@ -19,9 +20,12 @@ class Held(NamedTuple):
 
 
 class HistoryCache:
-    """Per object and server the last history shown; also counts what each server is suspected of."""
+    """Per object and server the last history shown; also keeps what each server is suspected of."""
 
-    def __init__(self) -> None:
+    def __init__(self, quorums: QuorumSystem) -> None:
+        self._quorums = quorums
+        self._reporters: dict[int, int] = {}
+        """Per server the bitmap of those that found MACs of its bad."""
         self._objects: OrderedDict[int, dict[int, Held]] = OrderedDict()
         self.suspicion: dict[int, int] = {}
 
@@ -34,8 +38,15 @@ class HistoryCache:
         return held
 
     def authenticated(self, obj: int) -> dict[int, Held]:
-        """What is held with MACs, and so can be shown to servers."""
-        return {server: held for server, held in self.of(obj).items() if held.vector}
+        """What is held with MACs, and so can be shown to servers.
+
+        A server whose MACs more servers found bad than can lie is malevolent and left out (paper section 3.5).
+        """
+        return {s: held for s, held in self.of(obj).items() if held.vector and not self.convicted(s)}
+
+    def convicted(self, server: int) -> bool:
+        """Whether more servers found MACs of this one bad than can lie."""
+        return self._quorums.exceeds_malevolent(self._reporters.get(server, 0))
 
     def note(self, obj: int, server: int, shown: Shown, before: Held | None) -> Held | None:
         """Remember what a server showed; ``before`` is what it was told that the client holds.
@@ -50,9 +61,14 @@ class HistoryCache:
         self._objects.setdefault(obj, {})[server] = held
         return held
 
-    def forget(self, obj: int, server: int) -> None:
-        """Drop a history whose MAC some server did not accept: a liar could lock it in behind "unchanged" otherwise."""
-        self._objects.get(obj, {}).pop(server, None)
+    def culled(self, obj: int, issuer: int, reporter: int) -> None:
+        """A server did not accept another's MAC; nobody can tell which of the two lies.
+
+        The history is dropped: a liar could lock it in behind "unchanged" otherwise.
+        """
+        self._objects.get(obj, {}).pop(issuer, None)
+        self._reporters[issuer] = self._reporters.get(issuer, 0) | 1 << reporter
+        self.suspect(issuer)
 
     def suspect(self, server: int) -> None:
         """Count one more reason to do without a server where there is a choice."""

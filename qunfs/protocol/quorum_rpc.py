@@ -91,9 +91,9 @@ class QuorumRpc:
         """The servers with a connection."""
         return frozenset(self._reachable)
 
-    def missing(self, phase: Phase) -> list[int]:
-        """The servers that a phase has had no reply from."""
-        return [s for s in range(self._quorums.n) if s not in phase.replies]
+    def silent(self, now: float) -> list[int]:
+        """The servers that cannot be reached or have been late with a reply and still are."""
+        return [s for s in range(self._quorums.n) if s not in self._reachable or self._slow.get(s, 0.0) > now]
 
     def next_tick(self) -> float | None:
         """When :meth:`tick` has something to do next."""

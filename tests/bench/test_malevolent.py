@@ -41,7 +41,7 @@ async def fetch(core: QuClient) -> int:
 
 
 @pytest.mark.parametrize("server", [1, 3])
-@pytest.mark.parametrize("kind", ["wrong-answers", "silent"])
+@pytest.mark.parametrize("kind", malevolent.KINDS)
 def test_clients_count_right_whatever_one_replica_says(six: Cluster, kind: str, server: int) -> None:
     async def count() -> None:
         with trio.fail_after(PATIENCE_S):

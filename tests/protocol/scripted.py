@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 
 from qunfs.protocol.admission import Rights, Squash
-from qunfs.protocol.authenticator import Authenticator, column
+from qunfs.protocol.authenticator import MAC_BYTES, Authenticator, column
 from qunfs.protocol.classify import Request
 from qunfs.protocol.client import Client
 from qunfs.protocol.history import Candidate, Kind, ObjectHistorySet, ReplicaHistory
@@ -60,6 +60,10 @@ class Scripted:
         }
         self.objects = tuple(objects)
         self.mimicked = 0
+        self.bad_macs_for: frozenset[int] = frozenset()
+        """The servers for which the liar's MACs do not hold."""
+        self.liar_culls = 0
+        """How often the liar says of every history that its MAC does not hold."""
         self._operations = 0
         self.now = 0.0
 
@@ -233,9 +237,15 @@ class Scripted:
             return [QueryReply(results).pack(number)]
         if isinstance(message, Update):
             objects = tuple(view.obj for view in message.request.views)
+            if self.liar_culls:
+                everything = tuple((obj, s) for obj in objects for s in self.benign) * self.liar_culls
+                return [UpdateReply(Status.CULLED, culled=everything).pack(number)]
             return [UpdateReply(Status.FAIL, histories=self._signed(objects)).pack(number)]
         return []
 
     def _signed(self, objects: Sequence[int]) -> tuple[Shown, ...]:
         shown = ((obj, self.history(LIAR, obj)) for obj in objects)
-        return tuple(Shown(h, self.authenticators[LIAR].tags(obj, h).vector) for obj, h in shown)
+        return tuple(Shown(h, self._vector(self.authenticators[LIAR].tags(obj, h).vector)) for obj, h in shown)
+
+    def _vector(self, sound: bytes) -> bytes:
+        return b"".join(bytes(MAC_BYTES) if s in self.bad_macs_for else column(sound, s) for s in range(self.quorums.n))

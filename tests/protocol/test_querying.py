@@ -49,7 +49,7 @@ def _judged(query_round: QueryRound, answers: dict[int, bytes]) -> bool | None:
 
 def test_one_server_sends_a_long_answer_and_the_others_its_digest() -> None:
     item = _item()
-    query_round = _round(item, HistoryCache())
+    query_round = _round(item, HistoryCache(threshold(1)))
     assert [_asked_for_whole(query_round, s) for s in range(3)] == [True, False, False]
     assert _judged(query_round, {0: LONG, **dict.fromkeys(range(1, 5), answer_digest(LONG))}) is True
     assert item.answer().value == LONG
@@ -57,7 +57,7 @@ def test_one_server_sends_a_long_answer_and_the_others_its_digest() -> None:
 
 def test_when_the_long_answer_is_a_lie_everybody_is_asked_for_it_next() -> None:
     """Also when more digests come in the same round: they are no long answers."""
-    item, cache = _item(), HistoryCache()
+    item, cache = _item(), HistoryCache(threshold(1))
     lied = _round(item, cache)
     assert _judged(lied, {0: b"a lie", **dict.fromkeys(range(1, 6), answer_digest(LONG))}) is None
     assert item.result is None

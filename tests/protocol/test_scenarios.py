@@ -170,6 +170,21 @@ def test_one_liar_cannot_wedge_an_object_with_high_times() -> None:
     assert world.isolated("append", (A,), lying=False) <= ROUNDS_MAX
 
 
+@pytest.mark.parametrize("culls", [0, 1, 100])
+@pytest.mark.parametrize("victims", [(0,), (1,), (2,), (3,), (4,), (0, 1), (0, 1, 2, 3, 4)], ids=str)
+@pytest.mark.parametrize("obj", range(60, 66))
+def test_bad_macs_for_some_servers_hold_nobody_up(victims: tuple[int, ...], culls: int, obj: int) -> None:
+    """All benign servers are needed and some refuse whatever shows the liar: its histories must not be shown.
+
+    Nobody can tell a server that issues bad MACs from one that says so of good ones, and this liar does both.
+    """
+    world = Scripted((obj,))
+    _accepted(world, Kind.METHOD, (obj,), ALL, (0, 1, 2))
+    world.bad_macs_for, world.liar_culls = frozenset(victims), culls
+    for number in range(3):
+        assert world.isolated("append", (obj,), lying=True, number=number) <= ROUNDS_MAX
+
+
 def test_times_beyond_the_bound_are_culled() -> None:
     world = Scripted()
     _accepted(world, Kind.METHOD, (A,), ALL, ALL)
