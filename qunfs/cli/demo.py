@@ -24,7 +24,7 @@ SETTLE_SECONDS: Final = 1.5
 
 def demo(
     malevolent: Annotated[int, typer.Option("-b", min=0, metavar="N", help="Malevolent replicas to tolerate.")] = 1,
-    durability: DurabilityOption = Durability.SYNC,
+    durability: DurabilityOption = Durability.ASYNC,
     files: Annotated[int, typer.Option(min=1, metavar="N", help="Files that PostMark starts with.")] = FILES,
     transactions: Annotated[int, typer.Option(min=10, metavar="N", help="Transactions on them.")] = TRANSACTIONS,
 ) -> None:
