@@ -409,20 +409,23 @@ class Client:
         judge = partial(self._judge_update, candidate, name == Kind.METHOD.name)
         phase = Phase(name, self._trusted_first(home), message, (objects,), judge, note)
         outcome: _Outcome = yield phase
-        self._note_culled(phase.replies)
+        if not outcome.done:
+            self._note_culled(phase.replies)
         self._note_denials(candidate, phase.replies)
         return outcome, phase.replies
 
     def _note_culled(self, replies: dict[int, Reply]) -> None:
         """Do without histories whose MACs did not hold; nobody can tell who of the two lies (section 3.5)."""
+        culled_before = self.counters["culled"]
         for server, reply in replies.items():
             if not isinstance(reply, UpdateReply):
                 continue
-            for obj, issuer in reply.culled:
-                self._cache.culled(obj, issuer, server)
             if reply.culled:
+                self._cache.culled(reply.culled, server)
                 self._cache.suspect(server)
                 self.counters["culled"] += 1
+        if self.counters["culled"] > culled_before:
+            self._cache.reconsider()
 
     def _note_denials(self, candidate: Candidate, replies: dict[int, Reply]) -> None:
         """Suspect servers that say they have accepted a candidate and show histories without it."""
@@ -470,6 +473,7 @@ class Client:
         turn = 0
         while True:
             if turn > 1:  # before the read: a plan must not outlive the histories it shows
+                self._cache.reconsider()
                 yield self._backoff(turn)
             yield from self._joint_read(need, wanted, home)
             plan = self._planner.repair(need, wanted, turn)

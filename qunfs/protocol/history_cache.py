@@ -1,7 +1,7 @@
 """The object history sets a client holds (paper section 3.5, "cached object history set")."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from qunfs.protocol.history import ObjectHistorySet, ReplicaHistory
@@ -26,6 +26,11 @@ class HistoryCache:
         self._quorums = quorums
         self._reporters: dict[int, int] = {}
         """Per server the bitmap of those that found MACs of its bad."""
+        self._disagreements: set[tuple[int, int]] = set()
+        """Pairs of servers of which one says that the other's MAC is bad: one of each pair lies."""
+        self._turn = 0
+        self.doubted: tuple[int, ...] = ()
+        """Servers without which nobody disagrees with anybody, never so many that no quorum is left."""
         self._objects: OrderedDict[int, dict[int, Held]] = OrderedDict()
         self.suspicion: dict[int, int] = {}
 
@@ -40,9 +45,13 @@ class HistoryCache:
     def authenticated(self, obj: int) -> dict[int, Held]:
         """What is held with MACs, and so can be shown to servers.
 
-        A server whose MACs more servers found bad than can lie is malevolent and left out (paper section 3.5).
+        A server whose MACs more servers found bad than can lie is malevolent and left out (paper section 3.5), and so
+        are those doubted for now.
         """
-        return {s: held for s, held in self.of(obj).items() if held.vector and not self.convicted(s)}
+        doubted = self.doubted
+        return {
+            s: held for s, held in self.of(obj).items() if held.vector and s not in doubted and not self.convicted(s)
+        }
 
     def convicted(self, server: int) -> bool:
         """Whether more servers found MACs of this one bad than can lie."""
@@ -61,18 +70,48 @@ class HistoryCache:
         self._objects.setdefault(obj, {})[server] = held
         return held
 
-    def culled(self, obj: int, issuer: int, reporter: int) -> None:
-        """A server did not accept another's MAC; nobody can tell which of the two lies.
+    def culled(self, pairs: Iterable[tuple[int, int]], reporter: int) -> None:
+        """A server did not accept others' MACs, by object and issuer; nobody can tell which of the two lies.
 
-        The history is dropped: a liar could lock it in behind "unchanged" otherwise.
+        The histories are dropped: a liar could lock them in behind "unchanged" otherwise.
         """
-        self._objects.get(obj, {}).pop(issuer, None)
-        self._reporters[issuer] = self._reporters.get(issuer, 0) | 1 << reporter
-        self.suspect(issuer)
+        for obj, issuer in dict.fromkeys(pairs):
+            if 0 <= issuer < self._quorums.n and issuer != reporter:
+                self._objects.get(obj, {}).pop(issuer, None)
+                self._reporters[issuer] = self._reporters.get(issuer, 0) | 1 << reporter
+                self._disagreements.add((min(issuer, reporter), max(issuer, reporter)))
+                self.suspect(issuer)
+
+    def reconsider(self) -> None:
+        """Doubt other servers, if doubting these did not help: each set that explains all disagreements in turn.
+
+        The liars are such a set, so it comes to views without them.  Under suspicion alone, a liar that disagrees with
+        one server only would tie with it for good.
+        """
+        if not self._disagreements:
+            return
+        spare = self._quorums.n - self._quorums.preferred(range(self._quorums.n))
+        explanations = sorted(set(_covers(sorted(self._disagreements), spare)), key=lambda c: (len(c), c))
+        if not explanations:  # more servers are faulty than may be, or keys have changed
+            self._disagreements.clear()
+            explanations = [()]
+        self._turn += 1
+        self.doubted = explanations[self._turn % len(explanations)]
 
     def suspect(self, server: int) -> None:
         """Count one more reason to do without a server where there is a choice."""
         self.suspicion[server] = self.suspicion.get(server, 0) + 1
+
+
+def _covers(disagreements: list[tuple[int, int]], spare: int) -> Iterator[tuple[int, ...]]:
+    """Sets of at most so many servers that have one of each pair: 2 to the power of spare at most, some repeated."""
+    if not disagreements:
+        yield ()
+    elif spare:
+        for server in disagreements[0]:
+            rest = [pair for pair in disagreements if server not in pair]
+            for cover in _covers(rest, spare - 1):
+                yield tuple(sorted((server, *cover)))
 
 
 def history_set(obj: int, held: dict[int, Held], servers: Iterable[int]) -> ObjectHistorySet:
