@@ -53,6 +53,7 @@ class Liar(Server):
         chance = self.chance
         self.vices = tuple(v for v in VICES if chance.random() < 0.35) or (chance.choice(VICES),)
         self.honesty = chance.choice((0.0, 0.2, 0.5, 0.8))
+        self._framing = chance.random() < 0.5
         self.twins = chance.random() < 0.3
         self._stores = [WatchedStore(MemoryRows(), world.limits) for _ in range(1 + self.twins)]
         self._lives = [
@@ -174,9 +175,10 @@ class Liar(Server):
         return Shown(history, self.authenticator.tags(obj, history).vector)
 
     def _damaged(self, vector: bytes) -> bytes:
-        """MACs that hold for some servers only."""
+        """MACs that hold for some servers only: any, or all but the liars' common victims."""
         kept = [vector[i : i + MAC_BYTES] for i in range(0, len(vector), MAC_BYTES)]
-        return b"".join(mac if self.chance.random() < 0.5 else self.chance.randbytes(MAC_BYTES) for mac in kept)
+        victims = self.world.victims if self._framing else [s for s in range(len(kept)) if self.chance.random() < 0.5]
+        return b"".join(self.chance.randbytes(MAC_BYTES) if s in victims else mac for s, mac in enumerate(kept))
 
     def _shown_now(self, objects: tuple[int, ...]) -> tuple[Shown, ...]:
         return tuple(self._issued(obj, self._lives[0].store.history(obj)) for obj in objects)

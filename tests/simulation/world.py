@@ -120,6 +120,8 @@ class World:
             kind = Liar if i in self.oracles.malevolent else BenignServer
             self.servers.append(kind(self, i, {j: keys[min(i, j), max(i, j)] for j in range(n)}))
         self._mimicked = chance.choice(self.oracles.benign)
+        self.victims = chance.sample(self.oracles.benign, chance.choice((1, 1, 2)))
+        """Servers that all liars issue bad MACs to, if they do that."""
 
     def _make_clients(self) -> None:
         chance = self.chance
