@@ -322,7 +322,7 @@ class Client:
                 prepared = self._planner.method(operation, frozenset())
                 if prepared is None:
                     continue
-            outcome, replies = yield from self._send(prepared, call.home)
+            outcome, replies = yield from self._send(prepared, call.home, everyone=attempt > 0)
             if outcome.done:
                 return self._result(outcome)
             fresh = frozenset()
@@ -376,8 +376,10 @@ class Client:
         late = [s for s, r in replies.items() if isinstance(r, UpdateReply) and r.status is Status.TIME]
         return self._quorums.exceeds_malevolent(mask_of(late))
 
-    def _send(self, prepared: Prepared, home: int) -> Generator[_Step, Any, tuple[_Outcome, dict[int, Reply]]]:
-        """Send a METHOD, BARRIER or COPY to a quorum."""
+    def _send(
+        self, prepared: Prepared, home: int, everyone: bool
+    ) -> Generator[_Step, Any, tuple[_Outcome, dict[int, Reply]]]:
+        """Send a METHOD, BARRIER or COPY to a quorum or to everyone."""
         request, candidate = prepared.request, prepared.made.candidate
         body = pack_update_body(request)
         vectors: list[bytes] = []
@@ -393,10 +395,10 @@ class Client:
         def message(server: int, number: int) -> bytes:
             return pack_update(number, body, b"".join([column(v, server) for v in vectors]))
 
-        return (yield from self._update_phase(request.kind.name, candidate, home, message))
+        return (yield from self._update_phase(request.kind.name, candidate, home, message, everyone))
 
     def _update_phase(
-        self, name: str, candidate: Candidate, home: int, message: Callable[[int, int], bytes]
+        self, name: str, candidate: Candidate, home: int, message: Callable[[int, int], bytes], everyone: bool
     ) -> Generator[_Step, Any, tuple[_Outcome, dict[int, Reply]]]:
         self.counters[name.lower()] += 1
         objects = candidate.objects
@@ -407,7 +409,7 @@ class Client:
                     self._cache.note(obj, server, shown, None)
 
         judge = partial(self._judge_update, candidate, name == Kind.METHOD.name)
-        phase = Phase(name, self._trusted_first(home), message, (objects,), judge, note)
+        phase = Phase(name, self._trusted_first(home), message, (objects,), judge, note, everyone=everyone)
         outcome: _Outcome = yield phase
         if not outcome.done:
             self._note_culled(phase.replies)
@@ -487,19 +489,20 @@ class Client:
                 self.counters["stuck"] += 1
                 continue
             self.counters["repairs"] += 1
+            everyone = turn > 1 or bool(self._cache.suspicion)
             if isinstance(plan, Inline):
-                yield from self._inline(plan, home)
+                yield from self._inline(plan, home, everyone)
             else:
-                yield from self._send(plan.prepared, home)
+                yield from self._send(plan.prepared, home, everyone)
             if self._planner.method_views(wanted, frozenset()) is not None:
                 return
 
-    def _inline(self, plan: Inline, home: int) -> _Running:
+    def _inline(self, plan: Inline, home: int, everyone: bool) -> _Running:
         """Have a candidate completed in place (section 3.5, "inline repair")."""
         adopt = Adopt(plan.record, plan.hosts)
         return (
             yield from self._update_phase(
-                "INLINE_REPAIR", plan.record, home, lambda _server, number: adopt.pack(number)
+                "INLINE_REPAIR", plan.record, home, lambda _server, number: adopt.pack(number), everyone
             )
         )
 

@@ -8,6 +8,8 @@ from qunfs.protocol.history import ObjectHistorySet, ReplicaHistory
 from qunfs.protocol.messages import Shown
 from qunfs.protocol.quorum import QuorumSystem
 
+_PATIENCE: Final = 6
+"""Attempts under one explanation: enough for a barrier, a copy and a method, each with something in its way."""
 _OBJECTS_KEPT: Final = 65_536
 """Objects remembered per client; forgetting one costs a round trip at its next update."""
 
@@ -28,9 +30,12 @@ class HistoryCache:
         """Per server the bitmap of those that found MACs of its bad."""
         self._disagreements: set[tuple[int, int]] = set()
         """Pairs of servers of which one says that the other's MAC is bad: one of each pair lies."""
-        self._turn = 0
+        self._explained = 0
+        self._explanations: list[tuple[int, ...]] = [()]
+        """Sets of servers without which nobody disagrees with anybody, the most plausible first."""
+        self._futile = 0
         self.doubted: tuple[int, ...] = ()
-        """Servers without which nobody disagrees with anybody, never so many that no quorum is left."""
+        """One of these sets; never so many that no quorum is left."""
         self._objects: OrderedDict[int, dict[int, Held]] = OrderedDict()
         self.suspicion: dict[int, int] = {}
 
@@ -83,20 +88,25 @@ class HistoryCache:
                 self.suspect(issuer)
 
     def reconsider(self) -> None:
-        """Doubt other servers, if doubting these did not help: each set that explains all disagreements in turn.
+        """Something that doubting others may help with went wrong: explain who disagrees with whom, and do without.
 
-        The liars are such a set, so it comes to views without them.  Under suspicion alone, a liar that disagrees with
-        one server only would tie with it for good.
+        Some explanation is made of liars only, so it comes to views without them for as long as a repair takes.  Under
+        suspicion alone, a liar whose MACs are bad for one server only would tie with it for good.
         """
-        if not self._disagreements:
-            return
-        spare = self._quorums.n - self._quorums.preferred(range(self._quorums.n))
-        explanations = sorted(set(_covers(sorted(self._disagreements), spare)), key=lambda c: (len(c), c))
-        if not explanations:  # more servers are faulty than may be, or keys have changed
+        if len(self._disagreements) > self._explained:
+            self._explained, self._futile = len(self._disagreements), 0
+            spare = self._quorums.n - self._quorums.preferred(range(self._quorums.n))
+            self._explanations = sorted(set(_covers(sorted(self._disagreements), spare)), key=self._plausibility)
+        if not self._explanations:  # more servers are faulty than may be, or keys have changed
             self._disagreements.clear()
-            explanations = [()]
-        self._turn += 1
-        self.doubted = explanations[self._turn % len(explanations)]
+            self._explained, self._explanations = 0, [()]
+        self.doubted = self._explanations[self._futile // _PATIENCE % len(self._explanations)]
+        self._futile += 1
+
+    def _plausibility(self, servers: tuple[int, ...]) -> tuple[int, int, tuple[int, ...]]:
+        """Few servers, and rather those that issued than those that complained: a liar's complaints are harmless."""
+        accusations = sum(self._reporters.get(server, 0).bit_count() for server in servers)
+        return len(servers), -accusations, servers
 
     def suspect(self, server: int) -> None:
         """Count one more reason to do without a server where there is a choice."""

@@ -47,6 +47,8 @@ class Phase:
     resend_at: float = 0.0
     resend_wait: float = RESEND_MIN_S
     number: int = 0
+    everyone: bool = False
+    """Ask all servers at once: some that are asked may say that they have accepted what they later deny."""
     wanted: int = 0
     parsed: tuple[Type, bytes, Reply] | None = None
     """The last body read: replicas that agree send the same bytes."""
@@ -105,7 +107,7 @@ class QuorumRpc:
         """Begin a phase."""
         phase.number, self._next_number = self._next_number, self._next_number % 0xFFFFFFFF + 1
         phase.resend_at = now + phase.resend_wait
-        phase.wanted = self._quorums.preferred(phase.order)
+        phase.wanted = len(phase.order) if phase.everyone else self._quorums.preferred(phase.order)
         self._phases[phase.number] = phase
         self.counters["round_trips"] += 1
         self._ask(phase, now)
