@@ -152,7 +152,11 @@ class Service:
             if origin is None:
                 self._send_to_server(server, payload)
             elif (connection := self._links.get(origin.link)) is not None:
-                connection.send(payload)
+                try:
+                    connection.send(payload)
+                except LocalError as error:  # larger than a frame: its asker goes without, the others do not
+                    log.warning("no reply to %s: %s", connection.peer, error)
+                    connection.close(str(error))
         self._reactor.flush()
 
     def _send_to_server(self, server: int, payload: bytes) -> None:

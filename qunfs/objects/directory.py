@@ -177,6 +177,8 @@ def readdir(call: Invocation) -> tuple[list[tuple[bytes, int, int, int]], bool]:
     Gives entries (name, id, type, cookie) behind the cookie, and whether they are the last; TOOSMALL if none fits.
     """
     cookie, entries_max, bytes_max, overhead = call.argument
+    if overhead < 0 or not all(type(number) is int for number in call.argument):
+        raise ValueError("READDIR takes whole numbers, and an entry has bytes besides its name")
     directory = Directory(call.node(call.only))
     require(directory.attributes, call.credentials, READ)
     entries_max, room = min(entries_max, _PAGE_ENTRIES_MAX), min(bytes_max, _PAGE_BYTES_MAX)

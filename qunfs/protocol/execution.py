@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgpack
 
 from qunfs.protocol.errors import StorageError, VersionMissing
-from qunfs.protocol.limits import Limits
+from qunfs.protocol.limits import DEFAULT_LIMITS, Limits
 from qunfs.protocol.operation import Context, Method, MethodFailed, ObjectView, Operation
 from qunfs.protocol.store import Overlay
 
@@ -96,7 +96,10 @@ def _invoke(method: Method, operation: Operation, views: Mapping[int, ObjectView
     try:
         argument = msgpack.unpackb(operation.argument, use_list=False)
         context = Context(operation.objects, argument, operation.credentials, operation.client_time)
-        return Execution(Code.OK, method.body(views, context), effective=True)
+        answer = method.body(views, context)
+        if len(answer) > DEFAULT_LIMITS.answer_bytes_max:
+            return Execution(Code.BAD_ARGUMENT, b"", effective=False)
+        return Execution(Code.OK, answer, effective=True)
     except MethodFailed as failure:
         return Execution(Code.FAILED, failure.answer, effective=False)
     except (StorageError, VersionMissing, MemoryError):

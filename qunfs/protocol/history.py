@@ -61,6 +61,9 @@ _COPY_CONTINUES: Final = 4
 """On the wire only: a COPY that inherits ``src`` and ``bot`` (a COPY that starts a segment needs neither)."""
 
 
+_TIME_END: Final = 1 << 63
+"""Far beyond any clock in microseconds, with room for the steps that are added to it."""
+
 _RECORD: Final = _HEAD.size + LT_BYTES
 _SIZES: Final = (
     (_RECORD, 0),
@@ -276,7 +279,7 @@ def _parse_body_untrusted(code: int, count: int, data: bytes, at: int) -> Candid
         src = LogicalTimestamp._make(_LT.unpack_from(data, at))
     if any(a >= b for a, b in pairwise(objects)):
         raise MalformedMessage("candidate's objects not in ascending order")
-    if lt.barrier != (code == Kind.BARRIER) or lt.time == 0 or (continues and src == lt):
+    if lt.barrier != (code == Kind.BARRIER) or not 0 < lt.time < _TIME_END or (continues and src == lt):
         raise MalformedMessage("candidate's timestamp does not fit its kind")
     ids, lt_co = tuple(objects), tuple(lists[0])
     if code == Kind.METHOD:

@@ -31,6 +31,9 @@ class Limits:
     frame_bytes_max: int = 4 * 1024 * 1024
     """A request with views of 26 histories under contention stays below 1 MiB; a sync chunk below 512 KiB."""
 
+    reply_bytes_max: int = 2 * 1024 * 1024
+    """A query's answers and histories together; half a frame, since the last one may go over it."""
+
     evidence_sets_max: int = 16
     """One object history set per object of the operation and its siblings."""
 

@@ -95,7 +95,7 @@ class Replica:
         self._parked: dict[JobKey, list[_Parked]] = {}
         self._parked_count = 0
         self._vouched: OrderedDict[LogicalTimestamp, tuple[Candidate, bytes]] = OrderedDict()
-        self._answers: OrderedDict[LogicalTimestamp, bytes] = OrderedDict()
+        self._answers: OrderedDict[LogicalTimestamp, tuple[Candidate, bytes]] = OrderedDict()
         self._rate = RepairRate()
         self._describe = describe
         self.counters: Counter[str] = Counter()
@@ -122,6 +122,8 @@ class Replica:
             elif isinstance(message, Adopt):
                 outcome = self._adopt(origin, message, payload, now)
                 reply = None if outcome is None else outcome.pack(number)
+            elif isinstance(message, Vouch | Sync) and not origin.is_server:
+                raise MalformedMessage("a client asked what servers ask each other")
             elif isinstance(message, Vouch):
                 reply = self._vouch(message).pack(number)
             elif isinstance(message, Sync):
@@ -157,7 +159,15 @@ class Replica:
 
     def _query(self, origin: Origin, query: Query) -> QueryReply:
         self.counters["queries"] += len(query.items)
-        return QueryReply(tuple(self._answer_item(origin, item) for item in query.items))
+        results: list[QueryResult] = []
+        room = self.limits.reply_bytes_max
+        for item in query.items:
+            if room <= 0:
+                raise MalformedMessage("queries with more to answer than a reply can hold")
+            result = self._answer_item(origin, item)
+            room -= len(result.answer) + sum(len(s.history.wire) for s in result.shown() if s.history is not None)
+            results.append(result)
+        return QueryReply(tuple(results))
 
     def _answer_item(self, origin: Origin, item: QueryItem) -> QueryResult:
         heads = tuple(self.store.history(obj).head.lt for obj in item.objects)
@@ -255,7 +265,8 @@ class Replica:
 
     def _repeated(self, candidate: Candidate) -> UpdateReply | None:
         """The stored answer of a candidate that was accepted before (Figure 3, line 1005)."""
-        answer = self._answers.get(candidate.lt)
+        known = self._answers.get(candidate.lt)
+        answer = known[1] if known is not None and known[0] == candidate else None
         if answer is None and all(candidate in self.store.history(obj) for obj in candidate.objects):
             answer = b""
             if candidate.kind is not Kind.BARRIER:
@@ -330,6 +341,10 @@ class Replica:
         payload: bytes,
         now: float,
     ) -> UpdateReply | None:
+        if any(
+            len(self.store.history(obj).records) >= self.limits.records_per_history_max for obj in candidate.objects
+        ):
+            return UpdateReply(Status.BUSY)
         redo: dict[int, Difference] = {}
         if candidate.kind is Kind.COPY:
             if not all(self.store.has_version(obj, candidate.conditioned_on(obj)) for obj in candidate.objects):
@@ -346,7 +361,7 @@ class Replica:
     ) -> UpdateReply:
         accept(self.store, candidate, redo, answer, conditioned)
         self.counters["adopted" if conditioned is None else candidate.kind.name.lower()] += 1
-        self._answers[candidate.lt] = answer
+        self._answers[candidate.lt] = (candidate, answer)
         if len(self._answers) > _ANSWERS_KEPT:
             self._answers.popitem(last=False)
         return UpdateReply(Status.ACCEPTED, answer=answer, histories=self._current(candidate.objects))
@@ -383,6 +398,8 @@ class Replica:
         if record is None or not all(record in self.store.history(obj) for obj in record.objects):
             return VouchReply(b"")
         answer = b"" if record.kind is Kind.BARRIER else self.store.answer(question.obj, question.lt)
+        if record.kind is Kind.METHOD and not answer:
+            return VouchReply(b"")  # held by object sync: this replica has not run the method and knows no answer
         return VouchReply(record.wire, answer or b"")
 
     # ---- parking

@@ -278,17 +278,23 @@ class VersionStore:
         return changes
 
     def _collect(self, known: _Known, spared: Version | None = None) -> None:
-        """Drop the oldest versions outside the history, except the spared one, until there are few enough."""
+        """Drop the oldest versions outside the history until there are few enough.
+
+        The spared one stays, and so does its parent: the history may be about to begin with it.
+        """
         held = known.tree.held
-        excess = len(held) - known.recorded - (spared is not None) - self._kept_max
+        safe: set[LogicalTimestamp] = set()
+        if spared is not None:
+            safe.add(spared.lt)
+            if spared.parent is not None and known.history.find(spared.parent.lt) is None:
+                safe.add(spared.parent.lt)
+        excess = len(held) - known.recorded - len(safe) - self._kept_max
         if excess <= 0:
             return
-        if excess == 1 and held[0] < known.history.base.lt and (spared is None or held[0] != spared.lt):
+        if excess == 1 and held[0] < known.history.base.lt and held[0] not in safe:
             self._drop(known, known.tree.versions[held[0]])
             return
-        needed = {record.lt for record in known.history.records}
-        if spared is not None:
-            needed.add(spared.lt)
+        needed = {record.lt for record in known.history.records} | safe
         for lt in [lt for lt in held if lt not in needed][:excess]:
             self._drop(known, known.tree.versions[lt])
 

@@ -51,12 +51,20 @@ from qunfs.protocol.messages import (
 )
 from qunfs.protocol.operation import SESSION_BYTES, Operation, parse_operation_untrusted
 
+_SHORT_HISTORY_BYTES: Final = 4096
+"""Longer ones are rare and not remembered: anybody can send them, and they would fill the memory."""
 _TYPES: Final = {int(t): t for t in Type}
 _CODES: Final = tuple(Code)
 _STATUSES: Final = tuple(Status)
 
-_parse_history_untrusted = lru_cache(maxsize=4_096)(parse_history_untrusted)
+_parse_short_history_untrusted = lru_cache(maxsize=4_096)(parse_history_untrusted)
 """One decode per distinct history: the same bytes come from every server and come back in the next view."""
+
+
+def _parse_history_untrusted(wire: bytes, obj: int) -> ReplicaHistory:
+    if len(wire) <= _SHORT_HISTORY_BYTES:
+        return _parse_short_history_untrusted(wire, obj)
+    return parse_history_untrusted(wire, obj)
 
 
 def _fields_untrusted(value: object, *shape: type) -> Any:

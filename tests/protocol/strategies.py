@@ -10,7 +10,7 @@ OBJ = 500
 @st.composite
 def timestamps(draw: st.DrawFn, barriers: bool = False) -> LogicalTimestamp:
     """A timestamp of a METHOD or COPY, or of a BARRIER."""
-    time = draw(st.integers(1, (1 << 64) - 1) | st.integers(1, 5))
+    time = draw(st.integers(1, (1 << 63) - 1) | st.integers(1, 5))
     return LogicalTimestamp(
         time, int(barriers), draw(st.integers(0, (1 << 32) - 1)), draw(st.binary(min_size=32, max_size=32))
     )

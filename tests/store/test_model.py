@@ -124,7 +124,7 @@ class StoreMachine(RuleBasedStateMachine):
             model.states[lt] = {key: value for key, value in after.items() if value is not None}
             model.answers[lt] = answer
             model.held.add(lt)
-            model.collect({lt})
+            model.collect({lt, parent})
 
     @rule(obj=objects, data=st.data())
     def set_history(self, obj: int, data: st.DataObject) -> None:
@@ -150,7 +150,7 @@ class StoreMachine(RuleBasedStateMachine):
         model.answers[lt] = b"update"
         self.store.add_version(obj, lt, head.lt, view.changes(), b"update")
         model.held.add(lt)
-        model.collect({lt})
+        model.collect({lt, head.lt})
         self.accept(obj, [head, self.record(obj, lt)])
 
     @rule(obj=objects)

@@ -198,7 +198,7 @@ def test_versions_of_the_history_are_never_collected(rows):
     assert [state(store, lt) for lt in store.kept(OBJECT)] == [{b"a": b"39"}, {b"a": b"20"}, {b"a": b"5"}, {}]
 
 
-def test_a_version_just_added_is_not_collected_at_once(rows):
+def test_a_version_just_added_and_its_parent_are_not_collected_at_once(rows):
     store = VersionStore(rows, GENESIS, Limits(versions_kept_per_object=1))
     store.add_version(OBJECT, at(10), ZERO_TIMESTAMP, {b"a": b"10"}, b"")
     store.add_version(OBJECT, at(20), at(10), {b"a": b"20"}, b"")
@@ -207,8 +207,10 @@ def test_a_version_just_added_is_not_collected_at_once(rows):
     store.add_version(OBJECT, at(3), at(9), {b"b": b"3"}, b"")
     assert store.kept(OBJECT) == [at(20), at(10), at(9), at(3), ZERO_TIMESTAMP]
     store.add_version(OBJECT, at(4), at(3), {b"b": b"4"}, b"")
-    assert store.kept(OBJECT) == [at(20), at(10), at(9), at(4), ZERO_TIMESTAMP]
+    assert store.kept(OBJECT) == [at(20), at(10), at(9), at(4), at(3), ZERO_TIMESTAMP]
     assert state(store, at(4)) == {b"a": b"9", b"b": b"4"}
+    store.set_history(OBJECT, records(10, 20))
+    assert store.kept(OBJECT) == [at(20), at(10), at(9), ZERO_TIMESTAMP]
 
 
 def test_a_version_made_from_the_initial_one_after_that_left_the_tree(store):
