@@ -418,15 +418,12 @@ class Client:
 
     def _note_culled(self, replies: dict[int, Reply]) -> None:
         """Do without histories whose MACs did not hold; nobody can tell who of the two lies (section 3.5)."""
-        culled_before = self.counters["culled"]
-        for server, reply in replies.items():
-            if not isinstance(reply, UpdateReply):
-                continue
-            if reply.culled:
-                self._cache.culled(reply.culled, server)
-                self._cache.suspect(server)
-                self.counters["culled"] += 1
-        if self.counters["culled"] > culled_before:
+        complaints = {s: r.culled for s, r in replies.items() if isinstance(r, UpdateReply) and r.culled}
+        for server, pairs in complaints.items():
+            self._cache.culled(pairs, server)
+            self._cache.suspect(server)
+        if complaints:
+            self.counters["culled"] += len(complaints)
             self._cache.reconsider()
 
     def _note_denials(self, candidate: Candidate, replies: dict[int, Reply]) -> None:
@@ -514,13 +511,13 @@ class Client:
         def message(server: int, number: int) -> bytes:
             digests = []
             for obj in ids:
-                held = self._cache.of(obj).get(server)
-                if held is not None and held.vector:
-                    told[server, obj] = held
-                    digests.append(held.history.digest[:HELD_BYTES])
-                else:
+                held = self._cache.to_claim(obj, server, want_auth=True)
+                if held is None:
                     told.pop((server, obj), None)
                     digests.append(b"")
+                else:
+                    told[server, obj] = held
+                    digests.append(held.history.digest[:HELD_BYTES])
             return Query((QueryItem(ids, tuple(digests), want_auth=True),)).pack(number)
 
         def note(server: int, reply: Reply) -> None:

@@ -58,6 +58,11 @@ class HistoryCache:
             s: held for s, held in self.of(obj).items() if held.vector and s not in doubted and not self.convicted(s)
         }
 
+    def to_claim(self, obj: int, server: int, want_auth: bool) -> Held | None:
+        """What a server may be told that the client holds of it, so that it need not send it again."""
+        held = self.of(obj).get(server)
+        return None if held is None or (want_auth and not held.vector) else held
+
     def convicted(self, server: int) -> bool:
         """Whether more servers found MACs of this one bad than can lie."""
         return self._quorums.exceeds_malevolent(self._reporters.get(server, 0))

@@ -85,8 +85,8 @@ class QueryRound:
     def _item(self, server: int, index: int, item: Item) -> QueryItem:
         digests = []
         for obj in item.operation.objects:
-            held = self.cache.of(obj).get(server)
-            if held is None or (self.want_auth and not held.vector):
+            held = self.cache.to_claim(obj, server, self.want_auth)
+            if held is None:
                 digests.append(b"")
                 self.told.pop((server, index, obj), None)
             else:

@@ -295,6 +295,10 @@ class Replica:
         """Figure 3, line 1007, on every object."""
         return all(self.store.history(obj).latest.lt <= candidate.current(obj) for obj in candidate.objects)
 
+    def _longest_history(self, candidate: Candidate) -> int:
+        """Records in the longest history that accepting a candidate would add to."""
+        return max(len(self.store.history(obj).records) for obj in candidate.objects)
+
     def _fail(self, candidate: Candidate) -> UpdateReply:
         self.counters["fails"] += 1
         return UpdateReply(Status.FAIL, histories=self._current(candidate.objects))
@@ -312,9 +316,7 @@ class Replica:
         payload: bytes,
         now: float,
     ) -> UpdateReply | None:
-        if any(
-            len(self.store.history(obj).records) >= self.limits.records_before_refusal_max for obj in candidate.objects
-        ):
+        if self._longest_history(candidate) >= self.limits.records_before_refusal_max:
             return UpdateReply(Status.BUSY)
         method = self._registry.find(operation.method, operation.version)
         if method is None or method.kind is not MethodClass.UPDATE:
@@ -341,9 +343,7 @@ class Replica:
         payload: bytes,
         now: float,
     ) -> UpdateReply | None:
-        if any(
-            len(self.store.history(obj).records) >= self.limits.records_per_history_max for obj in candidate.objects
-        ):
+        if self._longest_history(candidate) >= self.limits.records_per_history_max:
             return UpdateReply(Status.BUSY)
         redo: dict[int, Difference] = {}
         if candidate.kind is Kind.COPY:
