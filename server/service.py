@@ -47,7 +47,7 @@ class Service:
             server, cluster.quorums, authenticator, REGISTRY, store, rights, describe=self._describe
         )
         self._links: dict[int, Connection] = {}
-        self._link_of: dict[Connection, int] = {}
+        self._origins: dict[Connection, Origin] = {}
         self._next_link = 1
         self._dialled: dict[int, Connection] = {}
         self._for_peer: dict[int, list[bytes]] = {}
@@ -105,7 +105,7 @@ class Service:
         """A client or another server has called, or has been reached."""
         link, self._next_link = self._next_link, self._next_link + 1
         self._links[link] = connection
-        self._link_of[connection] = link
+        self._origins[connection] = Origin(connection.peer.kind == "server", connection.peer.index, link)
         if connection.peer.kind == "server":
             queued = self._for_peer.pop(connection.peer.index, [])
             if queued or connection.peer.index not in self._dialled:
@@ -120,10 +120,9 @@ class Service:
         self._frames += len(batch)
         sends: list[Send] = []
         for connection, payload in batch:
-            link = self._link_of.get(connection)
-            if link is None:
+            origin = self._origins.get(connection)
+            if origin is None:
                 continue
-            origin = Origin(connection.peer.kind == "server", connection.peer.index, link)
             try:
                 sends += self._replica.step(origin, payload, now, wall_ns)
             except MalformedMessage as error:
@@ -136,7 +135,7 @@ class Service:
         """A connection is over; what was to go out on it is moot."""
         log.debug("connection to %s ended: %s", connection.peer, reason)
         self._bytes_closed += connection.bytes_in + connection.bytes_out
-        del self._links[self._link_of.pop(connection)]
+        del self._links[self._origins.pop(connection).link]
         if self._dialled.get(connection.peer.index) is connection:
             del self._dialled[connection.peer.index]
 
@@ -184,7 +183,7 @@ class Service:
             "strangers_refused": self._reactor.strangers_refused,
             "batches": self._batches,
             "frames": self._frames,
-            "wire_bytes": self._bytes_closed + sum(c.bytes_in + c.bytes_out for c in self._link_of),
+            "wire_bytes": self._bytes_closed + sum(c.bytes_in + c.bytes_out for c in self._origins),
         }
 
 

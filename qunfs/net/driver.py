@@ -34,6 +34,8 @@ WAIT_REPORT_S: Final = 3.0
 _PUMP_MAX_S: Final = 1.0
 _ALONE_MAX_S: Final = 0.005
 """How long a task that is alone may keep trio waiting: more than an undisturbed operation takes."""
+_ALONE_TASKS: Final = 1
+"""Runnable tasks beside one that counts as alone: with FUSE, whoever is to read the next request."""
 
 
 class _Waiter:
@@ -42,7 +44,8 @@ class _Waiter:
     __slots__ = ("completion", "event")
 
     def __init__(self) -> None:
-        self.event = trio.Event()
+        self.event: trio.Event | None = None
+        """Only for a task that is not alone."""
         self.completion: Completion | None = None
 
 
@@ -65,6 +68,8 @@ class QuClient:
         self._sleeps_until = 0.0
         self._yield_fd: int | None = None
         self._asked_last = -1
+        self._polls: dict[Connection | None, select.poll] = {None: self._poll_of(self._reactor.fileno())}
+        """What to sleep in until a connection has something, or (None) any has."""
 
     # ---- for services
 
@@ -93,6 +98,8 @@ class QuClient:
     def yield_to(self, fd: int | None) -> None:
         """Name the descriptor on which this process gets its other work, such as /dev/fuse."""
         self._yield_fd = fd
+        self._polls = {c: self._poll_of(c.fileno()) for c in self._connections.values()}
+        self._polls[None] = self._poll_of(self._reactor.fileno())
 
     def statistics(self) -> dict[str, int]:
         """Counters since the start: operations, round trips, repairs and so on."""
@@ -119,6 +126,7 @@ class QuClient:
         """A server has been reached."""
         server = connection.peer.index
         self._connections[server] = connection
+        self._polls[connection] = self._poll_of(connection.fileno())
         self._redial.pop(server, None)
         if self._down.pop(server, None) is not None:
             log.info("server %d is back", server)
@@ -139,6 +147,7 @@ class QuClient:
     def on_closed(self, connection: Connection, reason: str) -> None:
         """The connection to a server is gone; call it again soon."""
         self._bytes_closed += connection.bytes_in + connection.bytes_out
+        self._polls.pop(connection, None)
         server = connection.peer.index
         if self._connections.get(server) is connection:
             del self._connections[server]
@@ -168,12 +177,13 @@ class QuClient:
         waiter = self._waiters[ticket] = _Waiter()
         self._after_activity()
         try:
-            if len(self._waiters) == 1 and trio.lowlevel.current_statistics().tasks_runnable == 0:
+            if len(self._waiters) == 1 and trio.lowlevel.current_statistics().tasks_runnable <= _ALONE_TASKS:
                 self._wait_alone(waiter)
             if waiter.completion is None:
                 due = self._client.next_tick()
                 if due is not None and due < self._sleeps_until:
                     self._reactor.wake()
+                waiter.event = trio.Event()
                 await waiter.event.wait()
             else:
                 await trio.lowlevel.checkpoint_if_cancelled()
@@ -195,21 +205,26 @@ class QuClient:
         """
         until = time.monotonic() + _ALONE_MAX_S
         last = self._connections.get(self._asked_last)
-        descriptor = self._reactor.fileno() if last is None else last.fileno()
+        ready = self._polls[None] if last is None else self._polls[last]
         while waiter.completion is None:
             left = until - time.monotonic()
             if left <= 0:
                 return
-            ready = select.poll()
-            ready.register(descriptor, select.POLLIN)
-            if self._yield_fd is not None:
-                ready.register(self._yield_fd, select.POLLIN)
             events = ready.poll(left * 1000)
             self._reactor.poll(0)
             self._after_activity()
-            if any(fd == self._yield_fd for fd, _ in events):
-                return
-            descriptor = self._reactor.fileno()
+            for fd, _ in events:
+                if fd == self._yield_fd:
+                    return
+            ready = self._polls[None]
+
+    def _poll_of(self, fd: int) -> select.poll:
+        """What a task that is alone sleeps in until a descriptor is readable, or the process gets other work."""
+        ready = select.poll()
+        ready.register(fd, select.POLLIN)
+        if self._yield_fd is not None:
+            ready.register(self._yield_fd, select.POLLIN)
+        return ready
 
     def _after_activity(self) -> None:
         """Send what the client has to send and wake the tasks whose operations are complete."""
@@ -228,7 +243,8 @@ class QuClient:
                 waiter = self._waiters.get(completion.ticket)
                 if waiter is not None:
                     waiter.completion = completion
-                    waiter.event.set()
+                    if waiter.event is not None:
+                        waiter.event.set()
 
     async def pump(self) -> None:
         """Run the connections until cancelled."""

@@ -37,6 +37,10 @@ class FrameDecoder:
         Raises MalformedMessage on a length beyond the limit, before any of that frame is kept.
         """
         data: bytes | bytearray = chunk
+        if not self._partial and len(chunk) > _HEADER_BYTES:
+            (length,) = HEADER.unpack_from(chunk)
+            if length == len(chunk) - _HEADER_BYTES and length <= self._frame_bytes_max:
+                return [chunk[_HEADER_BYTES:]]  # one frame and no more: the usual chunk
         if self._partial:
             self._partial += chunk
             if len(self._partial) < self._needed:

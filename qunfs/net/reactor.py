@@ -137,8 +137,9 @@ class Reactor:
 
     def poll(self, timeout_s: float) -> None:
         """One wake-up: wait (forever if negative), drain, tell the handler, flush."""
-        self.flush()
-        ready = self._epoll.poll(self._wait_s(timeout_s), _EVENTS_MAX)
+        if self.unflushed:
+            self.flush()
+        ready = self._epoll.poll(self._wait_s(timeout_s) if self._handshakes else timeout_s, _EVENTS_MAX)
         self._polling = True
         try:
             callbacks = self._callbacks
@@ -149,7 +150,8 @@ class Reactor:
             if self._handshakes:
                 self._end_late_handshakes()
             self._tell()
-            self.flush()
+            if self.unflushed:
+                self.flush()
         finally:
             self._polling = False
         if self._over or self._new:
@@ -157,10 +159,9 @@ class Reactor:
 
     def flush(self) -> None:
         """Send what is queued on all connections, as far as the sockets take it."""
-        if self.unflushed:
-            unflushed, self.unflushed = self.unflushed, []
-            for connection in unflushed:
-                connection.flush()
+        unflushed, self.unflushed = self.unflushed, []
+        for connection in unflushed:
+            connection.flush()
 
     def wake(self) -> None:
         """Make a current or the next ``poll`` return soon; the only method that other threads may call."""
@@ -266,9 +267,7 @@ class Reactor:
             tell()
 
     def _wait_s(self, timeout_s: float) -> float:
-        """The time-out, cut to the next deadline of a handshake."""
-        if not self._handshakes:
-            return timeout_s
+        """The time-out, cut to the next deadline of the handshakes."""
         remaining_s = max(0.0, next(iter(self._handshakes)).deadline - self._clock())
         return remaining_s if timeout_s < 0 else min(timeout_s, remaining_s)
 
