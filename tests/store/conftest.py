@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 
 from qunfs.protocol.store import MemoryRows
+from server.disk_rows import DiskRows
 from server.lmdb_rows import LmdbRows
 
-AnyRows = MemoryRows | LmdbRows
+AnyRows = MemoryRows | DiskRows | LmdbRows
 
 
 class Medium:
@@ -20,7 +21,11 @@ class Medium:
     def _open(self) -> AnyRows:
         if self.kind == "memory":
             return MemoryRows()
-        return LmdbRows(self.directory, "sync" if self.kind == "sync" else "async")
+        if self.kind == "table":
+            return LmdbRows(self.directory, "async")
+        if self.kind == "small":  # a checkpoint every few rows, and batches that the log has no room for
+            return DiskRows(self.directory, "async", rows_max=5, journal_bytes=6_000)
+        return DiskRows(self.directory, "sync" if self.kind == "sync" else "async")
 
     def crash(self) -> AnyRows:
         """The rows as a new process finds them."""
@@ -32,11 +37,11 @@ class Medium:
         return self.rows
 
     def close(self) -> None:
-        if isinstance(self.rows, LmdbRows):
+        if not isinstance(self.rows, MemoryRows):
             self.rows.close()
 
 
-@pytest.fixture(params=["memory", "sync", "async"])
+@pytest.fixture(params=["memory", "sync", "async", "small", "table"])
 def medium(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Medium]:
     medium = Medium(request.param, tmp_path / "data")
     yield medium
