@@ -11,8 +11,10 @@ client writes can look like a record.
 
 The file is filled with zeros when it is made: a write into blocks that have been written before changes no metadata,
 so that ``fdatasync`` has only the record to bring to the disk, and the disk cannot run full in the middle of the log.
+For the same reason a log that need not reach the disk can be written through a map, without asking the kernel.
 """
 
+import mmap
 import os
 import struct
 import zlib
@@ -57,6 +59,7 @@ class Journal:
                 raise StorageError(f"{path} is damaged or was made by another release of qunfs")
             if os.fstat(self._file).st_size != size:
                 raise StorageError(f"{path} has been cut or extended")
+            self._map = None if durable else mmap.mmap(self._file, size)
         except BaseException:
             os.close(self._file)
             raise
@@ -95,7 +98,7 @@ class Journal:
             return False
         head = _RECORD.pack(self.identity, self.sequence + 1, len(payload))
         checksum = zlib.crc32(payload, zlib.crc32(head))
-        _write(self._file, b"".join((head, _CHECKSUM.pack(checksum), payload)), self._end)
+        self._put(b"".join((head, _CHECKSUM.pack(checksum), payload)), self._end)
         if self._durable:
             os.fdatasync(self._file)
         self._end = end
@@ -104,13 +107,23 @@ class Journal:
 
     def sync(self) -> None:
         """Bring every record to the disk."""
+        if self._map is not None:
+            self._map.flush()
         os.fdatasync(self._file)
 
     def close(self) -> None:
         """Let go of the file; a second call does nothing."""
         if self._file >= 0:
+            if self._map is not None:
+                self._map.close()
             os.close(self._file)
             self._file = -1
+
+    def _put(self, data: bytes, at: int) -> None:
+        if self._map is None:
+            _write(self._file, data, at)
+        else:
+            self._map[at : at + len(data)] = data
 
     def _contents(self) -> bytes:
         parts: list[bytes] = []

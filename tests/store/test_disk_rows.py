@@ -63,7 +63,8 @@ class Killed:
 
     def __init__(self, point: int) -> None:
         self._left = point
-        self._arm(os, "pwrite", self._half)
+        self._arm(os, "pwrite")
+        self._arm(Journal, "_put", self._half)
         self._arm(os, "fdatasync")
         self._arm(os, "fsync")
         self._arm(Path, "replace")
@@ -84,9 +85,11 @@ class Killed:
 
         setattr(owner, name, step)
 
-    def _half(self, pwrite: Callable[..., int], file: int, data: bytes, at: int) -> None:
+    def _half(self, put: Callable[..., None], journal: Journal, data: bytes, at: int) -> None:
         if self._left == 1:
-            pwrite(file, data[: len(data) // 2], at)
+            self._left = 1000  # not killed inside
+            put(journal, data[: len(data) // 2], at)
+            self._left = 1
         self._pass()
 
     def _pass(self) -> None:
@@ -301,7 +304,7 @@ class Trace:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.steps: list[str] = []
-        for owner, name in ((os, "pwrite"), (os, "fdatasync"), (LmdbRows, "commit"), (Journal, "restart")):
+        for owner, name in ((Journal, "_put"), (os, "fdatasync"), (LmdbRows, "commit"), (Journal, "restart")):
             self._watch(monkeypatch, owner, name)
 
     def _watch(self, monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> None:
@@ -323,7 +326,7 @@ class Trace:
 def test_what_a_commit_does_to_the_disk(tmp_path, monkeypatch, durability):
     rows = DiskRows(tmp_path, durability, rows_max=4)
     trace = Trace(monkeypatch)
-    append = ["pwrite", "fdatasync"] if durability == "sync" else ["pwrite"]
+    append = ["_put", "fdatasync"] if durability == "sync" else ["_put"]
     rows.commit()
     rows.get(b"a")
     rows.commit()
@@ -357,8 +360,8 @@ def test_the_files_keep_their_size(tmp_path):
 @pytest.mark.parametrize("durability", ["sync", "async"])
 @pytest.mark.parametrize("call", ["pwrite", "fdatasync", "apply"])
 def test_a_disk_error_stops_everything(tmp_path, monkeypatch, durability, call):
-    if (durability, call) == ("async", "fdatasync"):
-        pytest.skip("not called")
+    if durability == "async" and call != "apply":
+        pytest.skip("written through a map")
     rows = DiskRows(tmp_path, durability, rows_max=3)
     rows.put(b"a", b"1")
     rows.commit()
