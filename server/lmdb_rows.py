@@ -1,4 +1,4 @@
-"""Rows on disk: one LMDB database, one write transaction at a time.
+"""The database: rows in LMDB, one write transaction at a time.
 
 All reading and writing happens inside the open transaction, so that it sees its own changes; ``commit`` ends it.
 
@@ -8,7 +8,7 @@ cannot be allocated would kill the process, so blocks are allocated ahead of the
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal, cast
 
@@ -18,7 +18,7 @@ from qunfs.protocol.errors import StorageError
 
 Durability = Literal["sync", "async"]
 
-_MAP_BYTES_MIN: Final = 4 << 30
+MAP_BYTES_MIN: Final = 4 << 30
 """Address space, neither memory nor disk; doubles when half of it is used."""
 _AHEAD_BYTES: Final = 16 << 20
 """Blocks are allocated at least half as far ahead of what is used."""
@@ -32,7 +32,7 @@ class LmdbRows:
     Every error of LMDB or of the disk is a StorageError; after the first one nothing works any more.
     """
 
-    def __init__(self, directory: Path, durability: Durability, map_bytes_min: int = _MAP_BYTES_MIN) -> None:
+    def __init__(self, directory: Path, durability: Durability, map_bytes_min: int = MAP_BYTES_MIN) -> None:
         self._directory = directory
         self._allocates = durability == "async"
         self._failure: str | None = None
@@ -49,7 +49,7 @@ class LmdbRows:
             self._file = os.open(directory / "data.mdb", os.O_RDWR | os.O_CLOEXEC)
             self._make_room()
         except (lmdb.Error, OSError, MemoryError) as error:
-            raise self._fail(error) from error
+            raise self.fail(error) from error
 
     def _open_environment(self, map_bytes_min: int) -> lmdb.Environment:
         data = self._directory / "data.mdb"
@@ -67,21 +67,21 @@ class LmdbRows:
         try:
             return cast("bytes | None", (self._transaction or self._begin()).get(key))
         except lmdb.Error as error:
-            raise self._fail(error) from error
+            raise self.fail(error) from error
 
     def put(self, key: bytes, value: bytes) -> None:
         self._reserve(_PUT_BYTES + len(value))
         try:
             (self._transaction or self._begin()).put(key, value)
         except lmdb.Error as error:
-            raise self._fail(error) from error
+            raise self.fail(error) from error
 
     def delete(self, key: bytes) -> None:
         self._reserve(_PUT_BYTES)
         try:
             (self._transaction or self._begin()).delete(key)
         except lmdb.Error as error:
-            raise self._fail(error) from error
+            raise self.fail(error) from error
 
     def scan(self, start: bytes, stop: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         try:
@@ -92,7 +92,7 @@ class LmdbRows:
                             return
                         yield key, value
         except lmdb.Error as error:
-            raise self._fail(error) from error
+            raise self.fail(error) from error
 
     def commit(self) -> None:
         if not self._changed_bytes:
@@ -103,14 +103,35 @@ class LmdbRows:
             self._changed_bytes = 0
             self._make_room()
         except (lmdb.Error, OSError, MemoryError) as error:
-            raise self._fail(error) from error
+            raise self.fail(error) from error
+
+    def apply(self, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Change many rows in a transaction of their own, None removing one, and commit it."""
+        size = sum([_PUT_BYTES + len(value or b"") for _, value in rows])
+        try:
+            assert not self._changed_bytes, "rows that wait for a commit"
+            if self._transaction is not None:  # it has only read, and the map cannot grow below it
+                self._transaction.abort()
+                self._transaction = None
+            self.check()
+            self._make_room(size)
+            self._reserve(size)
+            transaction = self._begin()
+            with transaction.cursor() as cursor:
+                cursor.putmulti([(key, value) for key, value in rows if value is not None])
+            for key, value in rows:
+                if value is None:
+                    transaction.delete(key)
+        except (lmdb.Error, OSError, MemoryError) as error:
+            raise self.fail(error) from error
+        self.commit()
 
     def sync(self) -> None:
         """Bring everything committed to the disk, in either mode.  Raises StorageError."""
         try:
             self._environment.sync(True)
         except lmdb.Error as error:
-            raise self._fail(error) from error
+            raise self.fail(error) from error
 
     def close(self) -> None:
         """Drop what was not committed and let go of the files."""
@@ -118,9 +139,13 @@ class LmdbRows:
             self._release()
             self._failure = f"the data in {self._directory} has been closed"
 
-    def _begin(self) -> lmdb.Transaction:
+    def check(self) -> None:
+        """Raise StorageError when the rows have failed or been closed."""
         if self._failure is not None:
             raise StorageError(self._failure)
+
+    def _begin(self) -> lmdb.Transaction:
+        self.check()
         self._transaction = self._environment.begin(write=True)
         return self._transaction
 
@@ -129,12 +154,12 @@ class LmdbRows:
         if self._allocates and self._changed_bytes + _AHEAD_BYTES // 2 > self._room_bytes:
             self._allocate()
 
-    def _make_room(self) -> None:
+    def _make_room(self, coming: int = 0) -> None:
         """Between transactions: a larger map where needed, and blocks for what comes next."""
         information = self._environment.info()
         used = (information["last_pgno"] + 1) * os.sysconf("SC_PAGE_SIZE")
-        if 2 * used > information["map_size"]:
-            self._environment.set_mapsize(2 * information["map_size"])
+        if 2 * (used + coming) > information["map_size"]:
+            self._environment.set_mapsize(max(2 * information["map_size"], 4 * (used + coming)))
         self._room_bytes = self._allocated_bytes - used
         if self._allocates and self._room_bytes < _AHEAD_BYTES:
             self._allocate()
@@ -144,12 +169,12 @@ class LmdbRows:
         try:
             os.posix_fallocate(self._file, self._allocated_bytes, missing)
         except OSError as error:
-            raise self._fail(error) from error
+            raise self.fail(error) from error
         self._allocated_bytes += missing
         self._room_bytes += missing
 
-    def _fail(self, error: BaseException) -> StorageError:
-        """Nothing is to be read or written any more."""
+    def fail(self, error: BaseException) -> StorageError:
+        """What to raise; nothing is to be read or written any more."""
         if self._failure is None:
             self._failure = (
                 f"cannot keep data in {self._directory} ({error}): free space or repair the disk, "

@@ -1,6 +1,6 @@
 """A replica's data directory: who may open it, and whether what lies in it can be trusted.
 
-Beside the database lie ``owner.lock``, held while a process has the store open, and ``unclean``, which names the
+Beside database and log lie ``owner.lock``, held while a process has the store open, and ``unclean``, which names the
 durability and the boot of a run that has not been closed properly.  When an ``async`` run was cut off by the machine
 and not only by the process, what it had answered may be gone, and a replica that forgets is a malevolent one.
 """
@@ -12,7 +12,8 @@ from typing import Final
 
 from qunfs.protocol.errors import StorageError
 from qunfs.protocol.versions import Genesis, VersionStore
-from server.lmdb_rows import Durability, LmdbRows
+from server.disk_rows import DiskRows
+from server.lmdb_rows import Durability
 
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -20,7 +21,7 @@ BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 class ReplicaStore(VersionStore):
     """The versions a replica holds, on disk; made by :func:`open_store`."""
 
-    def __init__(self, directory: Path, rows: LmdbRows, lock: int, genesis: Genesis) -> None:
+    def __init__(self, directory: Path, rows: DiskRows, lock: int, genesis: Genesis) -> None:
         super().__init__(rows, genesis)
         self._directory = directory
         self._disk = rows
@@ -59,12 +60,12 @@ def open_store(
     what an ``async`` run answered before the machine went down (unless ``accept_loss``), and when the disk fails.
     """
     lock = _lock(directory)
-    rows: LmdbRows | None = None
+    rows: DiskRows | None = None
     try:
         boot = _boot(boot_id)
         if not accept_loss:
             _refuse_loss(directory, boot)
-        rows = LmdbRows(directory, durability)
+        rows = DiskRows(directory, durability, accept_loss)
         store = ReplicaStore(directory, rows, lock, genesis)
         store.commit()
         rows.sync()  # what a killed async run left to the kernel, before its mark goes

@@ -81,25 +81,47 @@ class MemoryRows:
         self._committed.clear()
 
 
+NO_ROWS: Final = MemoryRows()
+"""The rows of an object that has none; nothing is ever put there."""
+
+
+class Redo(dict[bytes, bytes | None]):
+    """What an overlay changed, with what it read to know: adding the version need not read the same keys again."""
+
+    __slots__ = ("before", "version")
+
+    def __init__(self, changes: Difference, before: Difference, version: object) -> None:
+        super().__init__(changes)
+        self.before: Final = before
+        """The values on which the changes were made, of these keys and perhaps others."""
+        self.version: Final = version
+        """What the store opened the overlay on."""
+
+
 class Overlay:
     """One version of an object's state; what is written here is seen here only.
 
-    ``rows`` below ``prefix`` hold a materialised version and ``under`` what the wanted one differs in.  Valid until
-    its object's next change in the store.
+    ``rows`` below ``prefix`` hold a materialised version and ``under`` what the wanted one differs in; ``version`` is
+    the store's own mark of it.  Valid until its object's next change in the store.
     """
 
-    __slots__ = ("_prefix", "_rows", "_under", "_writes")
+    __slots__ = ("_originals", "_prefix", "_rows", "_under", "_version", "_writes")
 
-    def __init__(self, rows: Rows, prefix: bytes, under: Difference) -> None:
+    def __init__(self, rows: Rows, prefix: bytes, under: Difference, version: object = None) -> None:
         self._rows = rows
         self._prefix = prefix
         self._under = under
+        self._version = version
+        self._originals: dict[bytes, bytes | None] = dict(under) if under else {}
+        """The version's value of every key that was asked for, so that none is read twice."""
         self._writes: dict[bytes, bytes | None] = {}
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key."""
         if key in self._writes:
             return self._writes[key]
+        if key in self._originals:
+            return self._originals[key]
         return self._original(key)
 
     def put(self, key: bytes, value: bytes) -> None:
@@ -114,32 +136,39 @@ class Overlay:
 
     def scan(self, start: bytes = b"", stop: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values with start <= key < stop, ascending, as they are at this call."""
+        if self._rows is NO_ROWS and not self._writes and not self._under:
+            return iter(())
         if len(start) > KEY_BYTES_MAX:
             start = start[:KEY_BYTES_MAX] + b"\x00"  # no key lies in between, and rows take no longer ones
         changed = {**self._under, **self._writes} if self._under else self._writes
         patches = sorted(
             item for item in changed.items() if item[0] >= start and (stop is None or item[0] < stop)
         )  # keys differ, so that values are never compared
-        end = _end_of(self._prefix) if stop is None else self._prefix + stop
-        return _patched(self._rows.scan(self._prefix + start, end), len(self._prefix), patches)
+        end = end_of(self._prefix) if stop is None else self._prefix + stop
+        return patched(self._rows.scan(self._prefix + start, end), len(self._prefix), patches)
 
-    def changes(self) -> Difference:
+    def changes(self) -> Redo:
         """The net difference to the version this was opened on, in key order."""
-        return {key: value for key, value in sorted(self._writes.items()) if self._original(key) != value}
+        writes, originals = self._writes, self._originals
+        for key in writes:
+            if key not in originals:
+                self._original(key)
+        net = {key: writes[key] for key in sorted(writes) if originals[key] != writes[key]}
+        return Redo(net, originals, self._version)
 
     def _original(self, key: bytes) -> bytes | None:
-        if key in self._under:
-            return self._under[key]
-        return self._rows.get(self._prefix + key) if len(key) <= KEY_BYTES_MAX else None
+        value = self._rows.get(self._prefix + key) if len(key) <= KEY_BYTES_MAX else None
+        self._originals[key] = value
+        return value
 
 
-def _end_of(prefix: bytes) -> bytes:
+def end_of(prefix: bytes) -> bytes:
     """The least bytes above everything that begins with a prefix."""
     stem = prefix.rstrip(b"\xff")
     return stem[:-1] + bytes((stem[-1] + 1,))
 
 
-def _patched(
+def patched(
     rows: Iterator[tuple[bytes, bytes]], cut: int, patches: list[tuple[bytes, bytes | None]]
 ) -> Iterator[tuple[bytes, bytes]]:
     """Rows less their prefix, with sorted patches laid over them."""

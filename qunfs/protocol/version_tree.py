@@ -123,6 +123,14 @@ class VersionTree:
         else:
             parent.children += (version,)
 
+    def shift_root(self, heir: Version) -> None:
+        """Forget the root; its only child takes its place."""
+        old = self.root
+        heir.parent = None
+        self.root = heir
+        del self.versions[old.lt]
+        del self.held[bisect_left(self.held, old.lt)]
+
     def remove(self, version: Version) -> None:
         """Forget a version that has no children any more."""
         self._detach(version)

@@ -4,7 +4,7 @@ The rows of an object's *head*, the version that the next operation most likely 
 other versions form a tree with it (:mod:`version_tree`), of which each is stored as its changes against its parent:
 
     "m"                    format and genesis that the rows were made for
-    "o" id                 root of the tree, replica history; absent while nothing was accepted
+    "o" id                 root of the tree, replica history; absent while there is nothing else of the object
     "r" id key             value in the head
     "v" id timestamp       parent, answer, changes
 
@@ -35,7 +35,17 @@ from qunfs.protocol.history import (
     unpack_timestamp,
 )
 from qunfs.protocol.limits import DEFAULT_LIMITS, Limits
-from qunfs.protocol.store import KEY_BYTES_MAX, Difference, MemoryRows, Overlay, Rows, compare
+from qunfs.protocol.store import (
+    KEY_BYTES_MAX,
+    NO_ROWS,
+    Difference,
+    MemoryRows,
+    Overlay,
+    Redo,
+    Rows,
+    compare,
+    end_of,
+)
 from qunfs.protocol.version_tree import (
     Changes,
     Version,
@@ -55,7 +65,9 @@ Genesis = Mapping[int, Mapping[bytes, bytes]]
 CACHED_VERSIONS: Final = 400_000
 """Versions, over all objects, whose place in the tree is held in memory: some 200 MB when that many are in use."""
 
-_FORMAT: Final = b"qunfs 1 "
+_FORMAT: Final = b"qunfs 2 "
+_FORMAT_WITHOUT_HEADERS: Final = b"qunfs 1 "
+"""As written before versions that await acceptance had a header too."""
 _HEAVY_BYTES: Final = 16 * 1024
 """Records longer than this are cut down when their changes stop meaning anything."""
 _META: Final = b"m"
@@ -67,23 +79,37 @@ _ID_END: Final = _OBJECT.size
 class _Known:
     """What is held in memory of an object."""
 
-    __slots__ = ("added", "head", "header_key", "history", "recorded", "rows_prefix", "tree", "versions_prefix")
+    __slots__ = (
+        "added",
+        "head",
+        "header_key",
+        "history",
+        "obj",
+        "recorded",
+        "rows_prefix",
+        "stored",
+        "tree",
+        "versions_prefix",
+    )
 
-    def __init__(self, obj: int, history: ReplicaHistory, tree: VersionTree) -> None:
+    def __init__(self, obj: int, history: ReplicaHistory, tree: VersionTree, stored: bool) -> None:
+        self.obj = obj
         self.header_key = _OBJECT.pack(b"o", obj)
         self.rows_prefix = _OBJECT.pack(b"r", obj)
         self.versions_prefix = _OBJECT.pack(b"v", obj)
         self.tree = tree
+        self.stored = stored
+        """Whether the object has a header."""
         self.added: tuple[Version, Changes] | None = None
         """The version added last, most likely the next head, with its changes against its parent."""
         self.take(history)
 
     def take(self, history: ReplicaHistory) -> None:
         """Set the history, the head and the number of versions that the history needs.  Raises VersionMissing."""
-        head, recorded = None, 0
+        head, recorded, versions = None, 0, self.tree.versions
         for record in history.records:
             if record.kind is not Kind.BARRIER:
-                head = self.tree.versions.get(record.lt)
+                head = versions.get(record.lt)
                 recorded += 1
                 if head is None:
                     raise VersionMissing(f"the version of {record} is in the history but not held")
@@ -107,6 +133,7 @@ class VersionStore:
         self._known: OrderedDict[int, _Known] = OrderedDict()
         self._cached = 0
         self._genesis = MemoryRows()
+        self._genesis_objects: Final = frozenset(genesis)
         for obj, state in genesis.items():
             for key, value in state.items():
                 self._genesis.put(_OBJECT.pack(b"r", obj) + key, value)
@@ -114,34 +141,57 @@ class VersionStore:
 
     def _check_or_write_genesis(self) -> None:
         initial = list(self._genesis.scan(b""))
-        expected = _FORMAT + blake2b(msgpack.packb(initial), digest_size=16).digest()
+        digest = blake2b(msgpack.packb(initial), digest_size=16).digest()
+        expected = _FORMAT + digest
         found = self._rows.get(_META)
         if found is None:
             self._rows.put(_META, expected)
             for key, value in initial:
                 self._rows.put(key, value)
+        elif found == _FORMAT_WITHOUT_HEADERS + digest:
+            self._add_headers()
+            self._rows.put(_META, expected)
         elif found != expected:
-            what = "another genesis" if found.startswith(_FORMAT) else "another release of qunfs"
+            what = (
+                "another genesis"
+                if found.startswith((_FORMAT, _FORMAT_WITHOUT_HEADERS))
+                else "another release of qunfs"
+            )
             raise StorageError(f"the stored data was made for {what}: use the cluster directory it belongs to")
 
+    def _add_headers(self) -> None:
+        """Give a header to every object that has versions and none."""
+        start = b"v"
+        while (row := next(self._rows.scan(start, b"w"), None)) is not None:
+            prefix = row[0][:_ID_END]
+            header = b"o" + prefix[1:]
+            if self._rows.get(header) is None:
+                self._rows.put(header, ZERO_TIMESTAMP.pack() + ZERO_HISTORY.wire)
+            start = end_of(prefix)
+
     def history(self, obj: int) -> ReplicaHistory:
-        return self._get(obj).history
+        return (self._known.get(obj) or self._load(obj)).history
 
     def has_version(self, obj: int, lt: LogicalTimestamp) -> bool:
-        return lt in self._get(obj).tree.versions or lt == ZERO_TIMESTAMP
+        return lt in (self._known.get(obj) or self._load(obj)).tree.versions or lt == ZERO_TIMESTAMP
 
     def kept(self, obj: int) -> list[LogicalTimestamp]:
-        known = self._get(obj)
+        known = self._known.get(obj) or self._load(obj)
         others = [lt for lt in reversed(known.tree.held) if lt != known.head.lt]
         if ZERO_TIMESTAMP not in known.tree.versions:
             others.append(ZERO_TIMESTAMP)
         return [known.head.lt, *others]
 
     def open(self, obj: int, lt: LogicalTimestamp) -> Overlay:
-        return self._open(self._get(obj), lt)
+        known = self._known.get(obj)
+        if known is None:
+            known = self._load(obj)
+        else:
+            self._known.move_to_end(obj)  # here only: no request is served without opening its objects
+        return self._open(known, lt)
 
     def answer(self, obj: int, lt: LogicalTimestamp) -> bytes | None:
-        known = self._get(obj)
+        known = self._known.get(obj) or self._load(obj)
         version = known.tree.versions.get(lt)
         return None if version is None or lt == ZERO_TIMESTAMP else record_answer(self._record(known, version))
 
@@ -150,10 +200,30 @@ class VersionStore:
     ) -> None:
         if lt == ZERO_TIMESTAMP:
             raise LocalError("the initial version cannot be added")
-        known = self._get(obj)
+        known = self._known.get(obj) or self._load(obj)
         tree = known.tree
         if lt in tree.versions:
             return
+        origin = tree.versions.get(parent)
+        if isinstance(redo, Redo) and redo.version is origin and origin is not None:
+            changes: Changes = {key: (redo.before[key], value) for key, value in redo.items()}
+        else:
+            origin, changes = self._against_held(known, parent, redo)
+        root = tree.root
+        version = tree.add(lt, origin)
+        self._cached += 1
+        self._put_record(known, version, answer, changes)
+        known.added = (version, changes)
+        if len(tree.held) - known.recorded > self._kept_max + 1:  # the one just added does not count
+            self._collect(known, version)
+        if not known.stored or tree.root is not root:
+            self._put_header(known)
+
+    def _against_held(self, known: _Known, parent: LogicalTimestamp, redo: Difference) -> tuple[Version, Changes]:
+        """A version of the tree and the changes against it that are ``redo`` against the parent.
+
+        Raises VersionMissing, and LocalError for a key that no state can hold.
+        """
         old = self._open(known, parent)
         changes: Changes = {}
         for key, value in redo.items():
@@ -162,41 +232,41 @@ class VersionStore:
             before = old.get(key)
             if before != value:
                 changes[key] = (before, value)
-        origin = tree.versions.get(parent)
-        if origin is None:  # made from the initial version, which has left the tree
-            origin = known.head
-            for key, (_, value) in changes.items():
-                _set(old, key, value)
-            head = self._open(known, origin.lt)
-            changes = {key: (before, value) for key, before, value in compare(head.scan(), old.scan())}
-        version = tree.add(lt, origin)
-        self._cached += 1
-        self._put_record(known, version, answer, changes)
-        known.added = (version, changes)
-        root = tree.root
-        self._collect(known, version)
-        if tree.root is not root:
-            self._put_header(known)
+        origin = known.tree.versions.get(parent)
+        if origin is not None:
+            return origin, changes
+        # made from the initial version, which has left the tree
+        for key, (_, value) in changes.items():
+            if value is None:
+                old.delete(key)
+            else:
+                old.put(key, value)
+        head = self._open(known, known.head.lt)
+        return known.head, {key: (before, value) for key, before, value in compare(head.scan(), old.scan())}
 
     def set_history(self, obj: int, history: ReplicaHistory) -> None:
-        known = self._get(obj)
-        old = known.head
+        known = self._known.get(obj) or self._load(obj)
+        tree, old = known.tree, known.head
         known.take(history)
         if known.head is not old:
-            prefix = known.rows_prefix
+            rows, prefix = self._rows, known.rows_prefix
             for key, (_, value) in self._changes(known, old, known.head).items():
-                _set(self._rows, prefix + key, value)
-        root = known.tree.root
-        if root.lt == ZERO_TIMESTAMP and history.base.kind is not Kind.ZERO:
-            self._drop(known, root)  # it can be opened without
-        self._collect(known)
+                if value is None:
+                    rows.delete(prefix + key)
+                else:
+                    rows.put(prefix + key, value)
         known.added = None
+        root = tree.root
+        if root.lt == ZERO_TIMESTAMP and history.records[0].kind is not Kind.ZERO:
+            self._drop(known, root)  # it can be opened without
+        if len(tree.held) - known.recorded > self._kept_max:
+            self._collect(known)
         self._put_header(known)
 
     def difference(
         self, obj: int, base: LogicalTimestamp, target: LogicalTimestamp, after: bytes, limit_bytes: int
     ) -> tuple[list[tuple[bytes, bytes | None]], bool]:
-        known = self._get(obj)
+        known = self._known.get(obj) or self._load(obj)
         entries: Iterator[tuple[bytes, bytes | None]]
         if ZERO_TIMESTAMP in (base, target):
             start = after[:KEY_BYTES_MAX] + b"\x00" if after else b""
@@ -217,21 +287,25 @@ class VersionStore:
     def commit(self) -> None:
         self._rows.commit()
 
-    def _get(self, obj: int) -> _Known:
-        known = self._known.get(obj)
-        if known is None:
-            return self._load(obj)
-        self._known.move_to_end(obj)
-        return known
-
     def _load(self, obj: int) -> _Known:
         header = self._rows.get(_OBJECT.pack(b"o", obj))
+        if header is None:
+            known = _Known(obj, ZERO_HISTORY, VersionTree(ZERO_TIMESTAMP), stored=False)
+        else:
+            known = self._read(obj, header)
+        self._known[obj] = known
+        self._cached += len(known.tree.held)
+        while self._cached > self._cached_max and len(self._known) > 1:
+            self._cached -= len(self._known.popitem(last=False)[1].tree.held)
+        return known
+
+    def _read(self, obj: int, header: bytes) -> _Known:
         prefix = _OBJECT.pack(b"v", obj)
         parents: list[tuple[LogicalTimestamp, LogicalTimestamp]] = []
         heavy: list[LogicalTimestamp] = []
         try:
-            history = ZERO_HISTORY if header is None else parse_history_untrusted(header[LT_BYTES:], obj)
-            tree = VersionTree(ZERO_TIMESTAMP if header is None else unpack_timestamp(header))
+            history = parse_history_untrusted(header[LT_BYTES:], obj)
+            tree = VersionTree(unpack_timestamp(header))
             for key, record in self._rows.scan(prefix, prefix + b"\xff" * (LT_BYTES + 1)):
                 lt = unpack_timestamp(key, _ID_END)
                 if lt != tree.root.lt:
@@ -239,25 +313,22 @@ class VersionStore:
                 if len(record) > _HEAVY_BYTES:
                     heavy.append(lt)
             tree.load(parents)
-            known = _Known(obj, history, tree)
+            known = _Known(obj, history, tree, stored=True)
         except (MalformedMessage, VersionMissing, KeyError, struct.error) as error:
             raise _damaged(prefix) from error
         for lt in heavy:
             tree.versions[lt].heavy = True
-        self._known[obj] = known
-        self._cached += len(tree.held)
-        while self._cached > self._cached_max and len(self._known) > 1:
-            self._cached -= len(self._known.popitem(last=False)[1].tree.held)
         return known
 
     def _open(self, known: _Known, lt: LogicalTimestamp) -> Overlay:
         if lt == ZERO_TIMESTAMP:
-            return Overlay(self._genesis, known.rows_prefix, _NOTHING)
+            rows = self._genesis if known.obj in self._genesis_objects else NO_ROWS
+            return Overlay(rows, known.rows_prefix, _NOTHING, known.tree.versions.get(lt))
         version = self._find(known, lt)
         if version is known.head:
-            return Overlay(self._rows, known.rows_prefix, _NOTHING)
+            return Overlay(self._rows, known.rows_prefix, _NOTHING, version)
         changes = self._changes(known, known.head, version)
-        return Overlay(self._rows, known.rows_prefix, {key: value for key, (_, value) in changes.items()})
+        return Overlay(self._rows, known.rows_prefix, {key: value for key, (_, value) in changes.items()}, version)
 
     def _find(self, known: _Known, lt: LogicalTimestamp) -> Version:
         version = known.tree.versions.get(lt)
@@ -301,15 +372,16 @@ class VersionStore:
     def _drop(self, known: _Known, version: Version) -> None:
         """Take a version other than the head out of the tree; its children move to its parent or to each other."""
         children, parent = version.children, version.parent
+        if parent is None and len(children) == 1:  # the usual one
+            self._drop_root(known, version, children[0])
+            return
         if known.added is not None and known.added[0] in children:
             known.added = None  # it gets another parent
         way: Changes = {}
         if parent is None:
-            one = children[0] if len(children) == 1 else None
-            parent = one or next(heir for heir in known.head.ancestry() if heir.parent is version)
+            parent = next(heir for heir in known.head.ancestry() if heir.parent is version)
             children = tuple(child for child in children if child is not parent)
-            if children:
-                way = inverse(record_changes(self._record(known, parent)))
+            way = inverse(record_changes(self._record(known, parent)))
             known.tree.move(parent, None)
             if parent.heavy:
                 self._put_record(known, parent, record_answer(self._record(known, parent)), {})
@@ -320,6 +392,17 @@ class VersionStore:
             known.tree.move(child, parent)
             self._put_record(known, child, record_answer(record), compose(way, record_changes(record)))
         known.tree.remove(version)
+        self._dropped(known, version)
+
+    def _drop_root(self, known: _Known, version: Version, heir: Version) -> None:
+        if known.added is not None and known.added[0] is heir:
+            known.added = None
+        known.tree.shift_root(heir)
+        if heir.heavy:
+            self._put_record(known, heir, record_answer(self._record(known, heir)), {})
+        self._dropped(known, version)
+
+    def _dropped(self, known: _Known, version: Version) -> None:
         self._cached -= 1
         if version.lt != ZERO_TIMESTAMP:
             self._rows.delete(known.versions_prefix + version.wire)
@@ -336,14 +419,8 @@ class VersionStore:
         version.heavy = len(record) - len(answer) > _HEAVY_BYTES
 
     def _put_header(self, known: _Known) -> None:
+        known.stored = True
         self._rows.put(known.header_key, known.tree.root.wire + known.history.wire)
-
-
-def _set(target: Rows | Overlay, key: bytes, value: bytes | None) -> None:
-    if value is None:
-        target.delete(key)
-    else:
-        target.put(key, value)
 
 
 def _damaged(prefix: bytes) -> StorageError:

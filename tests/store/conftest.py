@@ -1,12 +1,15 @@
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from qunfs.protocol.store import MemoryRows
+from server.disk_rows import DiskRows
 from server.lmdb_rows import LmdbRows
 
-AnyRows = MemoryRows | LmdbRows
+AnyRows = MemoryRows | DiskRows | LmdbRows
 
 
 class Medium:
@@ -20,7 +23,11 @@ class Medium:
     def _open(self) -> AnyRows:
         if self.kind == "memory":
             return MemoryRows()
-        return LmdbRows(self.directory, "sync" if self.kind == "sync" else "async")
+        if self.kind == "table":
+            return LmdbRows(self.directory, "async")
+        if self.kind == "small":  # a checkpoint every few rows, and batches that the log has no room for
+            return DiskRows(self.directory, "async", rows_max=5, journal_bytes=6_000)
+        return DiskRows(self.directory, "sync" if self.kind == "sync" else "async")
 
     def crash(self) -> AnyRows:
         """The rows as a new process finds them."""
@@ -32,11 +39,11 @@ class Medium:
         return self.rows
 
     def close(self) -> None:
-        if isinstance(self.rows, LmdbRows):
+        if not isinstance(self.rows, MemoryRows):
             self.rows.close()
 
 
-@pytest.fixture(params=["memory", "sync", "async"])
+@pytest.fixture(params=["memory", "sync", "async", "small", "table"])
 def medium(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Medium]:
     medium = Medium(request.param, tmp_path / "data")
     yield medium
@@ -51,3 +58,13 @@ def rows(medium: Medium) -> AnyRows:
 @pytest.fixture
 def medium_of() -> Callable[[str, Path], Medium]:
     return Medium
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "none", disk]).returncode != 0:
+        pytest.skip("needs the right to mount a small file system")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)

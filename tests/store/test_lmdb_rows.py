@@ -1,9 +1,7 @@
 """What only rows on disk must stand: killed processes, full disks, growth."""
 
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,16 +70,6 @@ def test_a_killed_process_loses_nothing_it_reported(tmp_path, durability):
         assert all(rows.get(b"row %d" % i) == b"%d " % number * 100 * i for i in range(20))
         assert list(rows.scan(b"passing", b"q")) == [(b"passing %d" % number, b"")]
         rows.close()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "none", disk]).returncode != 0:
-        pytest.skip("needs the right to mount a small file system")
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
 
 
 @pytest.mark.parametrize("durability", ["sync", "async"])

@@ -9,6 +9,8 @@ import pytest
 
 from qunfs.protocol.errors import StorageError
 from qunfs.protocol.history import ZERO, ZERO_TIMESTAMP, LogicalTimestamp, ReplicaHistory, method
+from qunfs.protocol.versions import VersionStore
+from server.lmdb_rows import LmdbRows
 from server.store import ReplicaStore, open_store
 
 GENESIS = {1: {b"mode": b"0755"}}
@@ -154,3 +156,28 @@ def test_a_place_where_nothing_can_be_kept(tmp_path):
     (tmp_path / "data" / "data.mdb").write_bytes(b"nonsense")
     with pytest.raises(StorageError, match="cannot keep data"):
         open_store(tmp_path / "data", GENESIS)
+
+
+@pytest.mark.parametrize("durability", ["sync", "async"])
+def test_a_directory_of_the_release_before_the_log_opens_with_everything(data, durability):
+    rows = LmdbRows(data, durability)
+    store = VersionStore(rows, GENESIS)
+    store.add_version(7, LT, ZERO_TIMESTAMP, {b"a": b"1"}, b"done")
+    store.set_history(7, HISTORY)
+    rows.put(b"m", b"qunfs 1 " + rows.get(b"m")[8:])
+    rows.commit()
+    rows.close()
+    for _ in range(2):
+        opened = open_store(data, GENESIS, durability)
+        assert is_filled(opened)
+        opened.close()
+
+
+def test_a_damaged_log_is_refused_unless_loss_is_accepted(data):
+    killed(data, "sync")
+    (data / "journal").write_bytes(b"nonsense")
+    for _ in range(2):
+        with pytest.raises(StorageError, match="rebuild"):
+            open_store(data, GENESIS)
+    open_store(data, GENESIS, accept_loss=True).close()
+    open_store(data, GENESIS).close()
