@@ -40,6 +40,8 @@ class LogicalTimestamp(NamedTuple):
 
 
 LT_BYTES: Final = _LT.size
+PACKED_LT: Final = slice(_HEAD.size, _HEAD.size + LT_BYTES)
+"""Where a candidate's timestamp lies in its bytes: it need not be packed again."""
 ZERO_TIMESTAMP: Final = LogicalTimestamp(0, 0, 0, bytes(DIGEST_BYTES))
 
 
@@ -100,11 +102,12 @@ class Candidate:
         self.wire: Final = self._pack()
 
     def _pack(self) -> bytes:
-        continues = self.kind is Kind.COPY and self.src != self.lt
+        copies = self.kind is Kind.COPY
+        continues = copies and self.src != self.lt
         parts = [_HEAD.pack(_COPY_CONTINUES if continues else self.kind, len(self.objects)), _LT.pack(*self.lt)]
         for i, obj in enumerate(self.objects):
             parts += (_OBJECT.pack(obj), _LT.pack(*self.lt_co[i]))
-            if self.kind is Kind.COPY:
+            if copies:
                 parts.append(_LT.pack(*self.cur[i]))
             if continues:
                 parts.append(_LT.pack(*self.bot[i]))
@@ -173,13 +176,16 @@ def copy(
 class ReplicaHistory:
     """What one replica has accepted on one object, oldest first (Figure 3, line 105).
 
-    The first record is the *base*: always established.  Never empty, strictly ordered by timestamp.
+    The first record, ``base``, is always established; the last, ``latest``, may be a barrier.  Never empty, strictly
+    ordered by timestamp.
     """
 
-    __slots__ = ("_digest", "records", "wire")
+    __slots__ = ("_digest", "base", "latest", "records", "wire")
 
     def __init__(self, records: Iterable[Candidate], wire: bytes | None = None) -> None:
         self.records: Final = tuple(records)
+        self.base: Final = self.records[0]
+        self.latest: Final = self.records[-1]
         self._digest: bytes | None = None
         if wire is None:
             wire = _COUNT.pack(len(self.records)) + b"".join([r.wire for r in self.records])
@@ -191,16 +197,6 @@ class ReplicaHistory:
         if self._digest is None:
             self._digest = blake2b(self.wire, digest_size=DIGEST_BYTES).digest()
         return self._digest
-
-    @property
-    def base(self) -> Candidate:
-        """The oldest record, established."""
-        return self.records[0]
-
-    @property
-    def latest(self) -> Candidate:
-        """The newest record, barriers included."""
-        return self.records[-1]
 
     @property
     def head(self) -> Candidate:
