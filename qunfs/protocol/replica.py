@@ -187,8 +187,11 @@ class Replica:
             if room <= 0:
                 raise MalformedMessage("queries with more to answer than a reply can hold")
             result = self._answer_item(origin, item)
-            room -= len(result.answer) + sum(len(s.history.wire) for s in result.shown() if s.history is not None)
             results.append(result)
+            room -= len(result.answer)
+            for history, _ in result.shown():
+                if history is not None:
+                    room -= len(history.wire)
         return QueryReply(tuple(results))
 
     def _answer_item(self, origin: Origin, item: QueryItem) -> QueryResult:
