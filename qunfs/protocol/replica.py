@@ -195,14 +195,14 @@ class Replica:
         return QueryReply(tuple(results))
 
     def _answer_item(self, origin: Origin, item: QueryItem) -> QueryResult:
-        own = [self.store.history(obj) for obj in item.objects]
-        heads = tuple([history.head.lt for history in own])
-        shown = tuple(
-            [
-                _UNCHANGED if held and history.digest[:HELD_BYTES] == held else self._show(obj, history, item.want_auth)
-                for obj, history, held in zip(item.objects, own, item.held, strict=True)
-            ]
-        )
+        lts: list[LogicalTimestamp] = []
+        histories: list[Shown] = []
+        for obj, held in zip(item.objects, item.held, strict=True):
+            history = self.store.history(obj)
+            lts.append(history.head.lt)
+            unchanged = held and history.digest[:HELD_BYTES] == held
+            histories.append(_UNCHANGED if unchanged else self._show(obj, history, item.want_auth))
+        heads, shown = tuple(lts), tuple(histories)
         if not item.operation:
             return QueryResult(Code.OK, heads, b"", shown)
         operation = parse_operation_untrusted(item.operation)
@@ -212,20 +212,17 @@ class Replica:
         rights = self._rights.get(origin.principal)
         if rights is None or origin.is_server or credentials_refusal(rights, operation) is not None:
             return QueryResult(Code.BAD_ARGUMENT, heads, b"", shown)
-        lts = heads
+        at = heads
         if item.at:
-            lts = tuple(unpack_timestamp(item.at, i * LT_BYTES) for i in range(len(item.objects)))
+            at = tuple([unpack_timestamp(item.at, i * LT_BYTES) for i in range(len(item.objects))])
         try:
-            execution = self._run_query(method, operation, lts)
+            views = {obj: self.store.open(obj, lt) for obj, lt in zip(item.objects, at, strict=True)}
+            execution = run_query(method, operation, views)
         except VersionMissing:
-            return QueryResult(Code.NO_VERSION, lts, b"", shown)
+            return QueryResult(Code.NO_VERSION, at, b"", shown)
         answer = execution.answer if item.whole else rows_digest(((execution.answer, None),), False)
         followed = self._follow(method, operation, execution, item)
-        return QueryResult(execution.code, lts, answer, shown, followed)
-
-    def _run_query(self, method: Method, operation: Operation, lts: Sequence[LogicalTimestamp]) -> Execution:
-        views = {obj: self.store.open(obj, lt) for obj, lt in zip(operation.objects, lts, strict=True)}
-        return run_query(method, operation, views)
+        return QueryResult(execution.code, at, answer, shown, followed)
 
     def _follow(self, method: Method, operation: Operation, execution: Execution, item: QueryItem) -> Followed | None:
         if method.follow is None or execution.code is not Code.OK:

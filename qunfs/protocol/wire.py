@@ -179,7 +179,7 @@ def _sets_untrusted(value: tuple[Any, ...], bound: int, known: Known | None) -> 
     for item in value:
         obj, groups = _fields_untrusted(item, int, tuple)
         if not below < obj < 1 << 64:
-            raise MalformedMessage("history sets of no objects or not in ascending order")
+            raise MalformedMessage("history sets not in ascending order of object ids")
         below = obj
         sets.append(ObjectHistorySet(obj, _groups_untrusted(groups, obj, known) if groups else ()))
     return tuple(sets)
@@ -205,16 +205,16 @@ def _groups_untrusted(groups: tuple[Any, ...], obj: int, known: Known | None) ->
 
 
 def _query_untrusted(body: object) -> Query:
-    items = []
+    items: list[QueryItem] = []
     for item in _list_untrusted(body, DEFAULT_LIMITS.queries_per_message_max):
         ids, held, operation, at, want_auth, whole = _fields_untrusted(item, tuple, tuple, bytes, bytes, bool, bool)
         if not 0 < len(ids) <= DEFAULT_LIMITS.objects_per_operation_max or len(held) != len(ids):
             raise MalformedMessage("query of too many objects, or without what is held of each")
         for obj, digest in zip(ids, held, strict=True):
             if type(obj) is not int or not 0 < obj < 1 << 64 or type(digest) is not bytes or len(digest) > HELD_BYTES:
-                raise MalformedMessage("query of no objects")
+                raise MalformedMessage("not an object id, or not the digest of a history")
         if at and len(at) != LT_BYTES * len(ids):
-            raise MalformedMessage("query of a version of no object")
+            raise MalformedMessage("query of a version that is not one timestamp for each object")
         items.append(QueryItem(ids, held, operation, at, want_auth, whole))
     return Query(tuple(items))
 
