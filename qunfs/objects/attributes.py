@@ -1,6 +1,5 @@
 """Methods on the attributes of any object, file or directory: GETATTR, SETATTR, ACCESS, READLINK."""
 
-from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from qunfs.objects.codes import FILE_BYTES_MAX, STORE_BYTES, VERIFIER_BYTES, ftype3, nfsstat3
@@ -21,10 +20,11 @@ from qunfs.objects.permissions import (
 )
 from qunfs.objects.state import DIRECTORY_BYTES, TARGET_ROW, VERIFIER_ROW, Attributes
 
-_IDS: Final = range((1 << 32) - 1)
+_ID_MAX: Final = (1 << 32) - 2
 """Users and groups; the highest 32-bit word means "leave alone" to chown."""
 
-_TIMES: Final = range(-(1 << 63), 1 << 63)
+_TIME_MIN: Final = -(1 << 63)
+_TIME_MAX: Final = (1 << 63) - 1
 
 _ACCESS_READ: Final = 0x01
 _ACCESS_LOOKUP: Final = 0x02
@@ -50,19 +50,21 @@ class Changes(NamedTuple):
 def parse_changes(argument: Any) -> Changes:
     """The changes in an argument, refused with INVAL or FBIG when a value is out of bounds."""
     changes = Changes(*argument)
-    numbers = (changes.mode, changes.uid, changes.gid, changes.size, changes.generation)
-    if any(type(value) not in (int, type(None)) for value in numbers):
-        raise TypeError("not an integer")
-    if any(value is not None and value not in _IDS for value in (changes.mode, changes.uid, changes.gid)):
-        raise Refusal(nfsstat3.NFS3ERR_INVAL)
-    if changes.size is not None and not 0 <= changes.size <= FILE_BYTES_MAX:
-        raise Refusal(nfsstat3.NFS3ERR_FBIG if changes.size > 0 else nfsstat3.NFS3ERR_INVAL)
-    for time in (changes.atime, changes.mtime):
-        if time is not None and time is not True and (type(time) is not int or time not in _TIMES):
+    mode, uid, gid, size, atime, mtime, wrote, store, generation = changes
+    for number in (mode, uid, gid, size, generation):
+        if number is not None and type(number) is not int:
+            raise TypeError("not an integer")
+    for word in (mode, uid, gid):
+        if word is not None and not 0 <= word <= _ID_MAX:
             raise Refusal(nfsstat3.NFS3ERR_INVAL)
-    if type(changes.wrote) is not bool or type(changes.store) not in (bytes, type(None)):
+    if size is not None and not 0 <= size <= FILE_BYTES_MAX:
+        raise Refusal(nfsstat3.NFS3ERR_FBIG if size > 0 else nfsstat3.NFS3ERR_INVAL)
+    for time in (atime, mtime):
+        if time is not None and time is not True and (type(time) is not int or not _TIME_MIN <= time <= _TIME_MAX):
+            raise Refusal(nfsstat3.NFS3ERR_INVAL)
+    if type(wrote) is not bool or (store is not None and type(store) is not bytes):
         raise TypeError("not what sattr3 holds")
-    if changes.store is not None and len(changes.store) != STORE_BYTES:
+    if store is not None and len(store) != STORE_BYTES:
         raise Refusal(nfsstat3.NFS3ERR_INVAL)
     return changes
 
@@ -190,16 +192,16 @@ def _writes(changes: Changes) -> bool:
 
 def _apply(call: Invocation, node: Node, changes: Changes) -> None:
     attributes, cred = node.attributes, call.credentials
-    old, writes = replace(attributes), _writes(changes)
+    atime, mtime, writes = attributes.atime, attributes.mtime, _writes(changes)
     if writes:
         _claim_contents(attributes, changes)
     if changes.size is not None:
         attributes.size = changes.size
     node.touch(call.now, modified=writes)
     if changes.atime is not None:
-        attributes.atime = _new_time(call, attributes, old.atime, changes.atime)
+        attributes.atime = _new_time(call, attributes, atime, changes.atime)
     if changes.mtime is not None:
-        attributes.mtime = _new_time(call, attributes, old.mtime, changes.mtime)
+        attributes.mtime = _new_time(call, attributes, mtime, changes.mtime)
     attributes.uid = attributes.uid if changes.uid is None else changes.uid
     attributes.gid = attributes.gid if changes.gid is None else changes.gid
     if changes.mode is not None:

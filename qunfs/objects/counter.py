@@ -8,6 +8,7 @@ import msgpack
 from qunfs.objects.registry import REGISTRY
 from qunfs.objects.state import ATTRIBUTES_ROW, GENERATION_ROW
 from qunfs.protocol.operation import Context, MethodFailed, ObjectView
+from qunfs.protocol.packing import pack
 
 _VALUE_ROW: Final = b"n"
 _VALUE_MAX: Final = (1 << 63) - 1
@@ -20,15 +21,15 @@ def increment(views: Mapping[int, ObjectView], context: Context) -> bytes:
     step = 1 if context.argument is None else int(context.argument)
     value = _value(view) + step
     if not 0 <= value <= _VALUE_MAX:
-        raise MethodFailed(_pack(_value(view)))
-    view.put(_VALUE_ROW, _pack(value))
-    return _pack(value)
+        raise MethodFailed(pack(_value(view)))
+    view.put(_VALUE_ROW, pack(value))
+    return pack(value)
 
 
 @REGISTRY.query("counter.fetch")
 def fetch(views: Mapping[int, ObjectView], _context: Context) -> bytes:
     """The value; a counter never touched is zero."""
-    return _pack(_value(_only(views)))
+    return pack(_value(_only(views)))
 
 
 def _only(views: Mapping[int, ObjectView]) -> ObjectView:
@@ -41,8 +42,3 @@ def _only(views: Mapping[int, ObjectView]) -> ObjectView:
 def _value(view: ObjectView) -> int:
     row = view.get(_VALUE_ROW)
     return 0 if row is None else int(msgpack.unpackb(row))
-
-
-def _pack(value: int) -> bytes:
-    packed: bytes = msgpack.packb(value)
-    return packed

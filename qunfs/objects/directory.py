@@ -39,16 +39,9 @@ class Directory:
         if row is None:
             raise Refusal(nfsstat3.NFS3ERR_NOTDIR)
         self.node = node
+        self.attributes: Final[Attributes] = node.attributes
         self.header = unpack_header(row)
-
-    @property
-    def attributes(self) -> Attributes:
-        """The directory's own attributes."""
-        return self.node.attributes
-
-    @property
-    def _view(self) -> ObjectView:
-        return self.node.view
+        self._view: Final[ObjectView] = node.view
 
     def find(self, name: bytes) -> Entry | None:
         """What a name is bound to."""
@@ -57,14 +50,14 @@ class Directory:
 
     def enter(self, name: bytes, obj: int, kind: int) -> None:
         """Bind a new name, under a cookie that was never used."""
-        cookie = self.header.next_cookie
+        parent, cookie, entries = self.header
         if cookie >= COOKIE_MAX:
             raise Refusal(nfsstat3.NFS3ERR_NOSPC)
         if kind == ftype3.NF3DIR:
             self.count_subdirectory(1)
         self._view.put(entry_key(name), Entry(obj, kind, cookie).pack())
         self._view.put(cookie_key(cookie), name)
-        self._write(self.header._replace(next_cookie=cookie + 1, entries=self.header.entries + 1))
+        self._write(DirectoryHeader(parent, cookie + 1, entries + 1))
 
     def rebind(self, name: bytes, old: Entry, obj: int, kind: int) -> None:
         """Bind a name to something else; its place in a listing stays."""
@@ -83,7 +76,8 @@ class Directory:
             self.count_subdirectory(-1)
         self._view.delete(entry_key(name))
         self._view.delete(cookie_key(old.cookie))
-        self._write(self.header._replace(entries=self.header.entries - 1))
+        parent, next_cookie, entries = self.header
+        self._write(DirectoryHeader(parent, next_cookie, entries - 1))
 
     def count_subdirectory(self, change: int) -> None:
         """A subdirectory's ``..`` is a link to its parent.  MLINK when there are too many."""
@@ -139,9 +133,10 @@ def _follow_lookup(answer: bytes) -> tuple[int, str, str] | None:
     """The child whose attributes travel along with LOOKUP's answer, unless they are in it already (``.``)."""
     try:
         status, result, nodes = msgpack.unpackb(answer, use_list=False)
-        if status != nfsstat3.NFS3_OK or any(node[0] == result[0] for node in nodes):
+        child = result[0]
+        if status != nfsstat3.NFS3_OK or child in [node[0] for node in nodes]:
             return None
-        return result[0], type_of(result[0]), "attr.getattr"
+        return child, type_of(child), "attr.getattr"
     except Exception:  # a single replica's answer can be anything, and there is nothing to follow in it then
         return None
 

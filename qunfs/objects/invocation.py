@@ -8,14 +8,13 @@ A refusal has the same form, with the attributes as they are.
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import msgpack
-
 from qunfs.objects.codes import nfsstat3
 from qunfs.objects.ids import is_directory, is_file, is_valid, type_of
 from qunfs.objects.registry import REGISTRY
 from qunfs.objects.state import ATTRIBUTES_ROW, Attributes, unpack_attributes
 from qunfs.protocol.execution import TYPE_KEY
 from qunfs.protocol.operation import RESERVED_PREFIX, Context, Credentials, MethodFailed, ObjectView
+from qunfs.protocol.packing import pack
 
 _FIRST_ROW: Final = RESERVED_PREFIX[:-1] + bytes((RESERVED_PREFIX[-1] + 1,))
 
@@ -87,17 +86,18 @@ class Invocation:
 
     def expect(self, *objects: int) -> None:
         """Fail unless the operation names exactly these objects (some may be the same)."""
-        if self.views.keys() != set(objects) or any(type(obj) is not int for obj in objects):
+        if self.views.keys() != set(objects) or set(map(type, objects)) != {int}:
             raise ValueError("operation on other objects than its argument says")
 
     def node(self, obj: int) -> Node:
         """An object that must exist; STALE otherwise."""
         node = self._nodes.get(obj)
         if node is None:
-            row = self.views[obj].get(ATTRIBUTES_ROW)
+            view = self.views[obj]
+            row = view.get(ATTRIBUTES_ROW)
             if row is None or not is_valid(obj):
                 raise Refusal(nfsstat3.NFS3ERR_STALE)
-            node = self._nodes[obj] = Node(obj, self.views[obj], row, unpack_attributes(row))
+            node = self._nodes[obj] = Node(obj, view, row, unpack_attributes(row))
         return node
 
     def fresh(self, obj: int, attributes: Attributes) -> Node:
@@ -105,7 +105,7 @@ class Invocation:
         if not (is_directory(obj) and is_valid(obj) if attributes.is_directory else is_file(obj)):
             raise ValueError("an id of another kind than the object")
         view = self.views[obj]
-        if next(iter(view.scan(_FIRST_ROW)), None) is not None:
+        for _ in view.scan(_FIRST_ROW):
             raise Refusal(nfsstat3.RETRY)
         view.put(TYPE_KEY, type_of(obj).encode())  # whatever the operation says: a wrong one would last
         node = self._nodes[obj] = Node(obj, view, None, attributes)
@@ -160,5 +160,4 @@ def update(name: str) -> Callable[[Body], Body]:
 
 
 def _pack(status: nfsstat3, result: object, nodes: list[tuple[int, tuple[int, int, int] | None, bytes]]) -> bytes:
-    packed: bytes = msgpack.packb((int(status), result, nodes))
-    return packed
+    return pack((status, result, nodes))

@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 import msgpack
 
 from qunfs.objects.codes import ftype3
+from qunfs.protocol.packing import pack
 
 ATTRIBUTES_ROW: Final = b"a"
 DIRECTORY_ROW: Final = b"d"
@@ -62,7 +63,7 @@ class Attributes:
 
     def pack(self) -> bytes:
         """The value of the attribute row."""
-        packed: bytes = msgpack.packb(
+        return pack(
             (
                 self.type,
                 self.mode,
@@ -78,7 +79,6 @@ class Attributes:
                 self.generation,
             )
         )
-        return packed
 
     @property
     def is_directory(self) -> bool:
@@ -117,8 +117,7 @@ class DirectoryHeader(NamedTuple):
 
     def pack(self) -> bytes:
         """The value of the directory row."""
-        packed: bytes = msgpack.packb(tuple(self))
-        return packed
+        return pack(self)
 
 
 def unpack_header(row: bytes) -> DirectoryHeader:

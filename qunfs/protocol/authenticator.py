@@ -8,13 +8,15 @@ history as the issuer verifies by comparison with what it has computed for itsel
 
 import struct
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import blake2b
 from hmac import compare_digest
+from itertools import compress
 from typing import Final, NamedTuple
 
 from qunfs.protocol.errors import LocalError
 from qunfs.protocol.history import ReplicaHistory
+from qunfs.protocol.quorum import servers_of
 
 MAC_BYTES: Final = 16
 _OBJECT: Final = struct.Struct(">Q")
@@ -22,14 +24,17 @@ _PERSON: Final = b"qunfs-history-1"
 _TAGS_KEPT: Final = 4_096
 """Vectors remembered per replica: a miss costs a few hashes, and memory in use stays in the CPU's caches."""
 
+_MASKS_KEPT: Final = 1_024
+"""Correct clients send the views of n preferred quorums and a few more; any bitmap can be asked about."""
+
 
 class Tags(NamedTuple):
     """What one replica knows about one history of one object."""
 
     vector: bytes
     """n MACs, the s-th for server s: what this replica issues."""
-    expected: tuple[bytes, ...]
-    """n MACs, the s-th what server s issues to this replica for the same history."""
+    pairs: bytes
+    """2n MACs, both directions for each server s: half of them what s issues to this replica."""
 
 
 def column(vector: bytes, server: int) -> bytes:
@@ -47,15 +52,12 @@ class Authenticator:
         if sorted(pair_keys) != list(range(len(pair_keys))) or server not in pair_keys:
             raise LocalError("pair keys must cover every server of the cluster")
         self._server = server
-        self._keyed = [
-            blake2b(key=pair_keys[s], digest_size=2 * MAC_BYTES, person=_PERSON) for s in range(len(pair_keys))
-        ]
+        self._n = len(pair_keys)
+        self._keyed = [blake2b(key=pair_keys[s], digest_size=2 * MAC_BYTES, person=_PERSON) for s in range(self._n)]
+        self._halves = struct.Struct(f"{MAC_BYTES}s" * 2 * self._n)
+        self._issued = bytes([half for s in range(self._n) for half in ((0, 1) if s <= server else (1, 0))])
+        self._awaited: dict[int, bytes] = {}
         self._tags: OrderedDict[tuple[int, bytes], Tags] = OrderedDict()
-
-    def _pair(self, peer: int, text: bytes) -> bytes:
-        keyed = self._keyed[peer].copy()
-        keyed.update(text)
-        return keyed.digest()
 
     def tags(self, obj: int, history: ReplicaHistory) -> Tags:
         """The whole vector for a history of an object, remembered for the checks that follow."""
@@ -64,41 +66,48 @@ class Authenticator:
         if known is not None:
             return known
         text = _OBJECT.pack(obj) + digest
-        pairs: list[bytes] = []
+        tags: list[bytes] = []
         for key in self._keyed:
             keyed = key.copy()
             keyed.update(text)
-            pairs.append(keyed.digest())
-        me = self._server
-        below, mine, above = pairs[:me], pairs[me], pairs[me + 1 :]
-        issued = [p[MAC_BYTES:] for p in below] + [mine[MAC_BYTES:]] + [p[:MAC_BYTES] for p in above]
-        expected = [p[:MAC_BYTES] for p in below] + [mine[MAC_BYTES:]] + [p[MAC_BYTES:] for p in above]
-        tags = Tags(b"".join(issued), tuple(expected))
-        self._tags[obj, digest] = tags
+            tags.append(keyed.digest())
+        pairs = b"".join(tags)
+        made = Tags(b"".join(compress(self._halves.unpack(pairs), self._issued)), pairs)
+        self._tags[obj, digest] = made
         if len(self._tags) > _TAGS_KEPT:
             self._tags.popitem(last=False)
-        return tags
+        return made
 
-    def invalid(self, obj: int, history: ReplicaHistory, issuers: Sequence[int], macs: bytes) -> list[int]:
-        """The servers among the issuers that did not issue this history to this server (Figure 3, line 1001).
+    def invalid(self, obj: int, history: ReplicaHistory, mask: int, macs: bytes) -> list[int]:
+        """The servers of a bitmap that did not issue this history to this server (Figure 3, line 1001).
 
         ``macs`` are theirs, in order.
         """
         known = self._tags.get((obj, history.digest))
-        if known is not None and max(issuers) < len(self._keyed):
-            expected = known.expected
-            if compare_digest(b"".join([expected[s] for s in issuers]), macs):
-                return []
+        if known is not None and not mask >> self._n and compare_digest(self._expected(known, mask), macs):
+            return []
+        issuers = servers_of(mask)
         return [s for i, s in enumerate(issuers) if not self.valid(s, obj, history, column(macs, i))]
 
     def valid(self, issuer: int, obj: int, history: ReplicaHistory, mac: bytes) -> bool:
         """Whether server ``issuer`` issued this history of the object to this server."""
-        if issuer >= len(self._keyed):
+        if issuer >= self._n:
             return False
         known = self._tags.get((obj, history.digest))
         if known is not None:
-            return compare_digest(known.expected[issuer], mac)
-        pair = self._pair(issuer, _OBJECT.pack(obj) + history.digest)
-        if issuer == self._server:
-            return compare_digest(pair[MAC_BYTES:], mac)
+            return compare_digest(self._expected(known, 1 << issuer), mac)
+        keyed = self._keyed[issuer].copy()
+        keyed.update(_OBJECT.pack(obj) + history.digest)
+        pair = keyed.digest()
         return compare_digest(pair[:MAC_BYTES] if issuer < self._server else pair[MAC_BYTES:], mac)
+
+    def _expected(self, tags: Tags, mask: int) -> bytes:
+        """What the servers of a bitmap, all of this cluster, issue to this replica."""
+        awaited = self._awaited.get(mask)
+        if awaited is None:
+            if len(self._awaited) >= _MASKS_KEPT:
+                self._awaited.clear()
+            of_server = ((1, 0) if s < self._server else (0, 1) for s in range(self._n))
+            awaited = bytes([half & mask >> s for s, pair in enumerate(of_server) for half in pair])
+            self._awaited[mask] = awaited
+        return b"".join(compress(self._halves.unpack(tags.pairs), awaited))

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from qunfs.protocol.errors import PeerError
 from qunfs.protocol.history import (
     DIGEST_BYTES,
+    PACKED_LT,
     ZERO,
     ZERO_TIMESTAMP,
     Candidate,
@@ -27,6 +28,7 @@ from qunfs.protocol.operation import Operation
 from qunfs.protocol.quorum import QuorumSystem
 
 _HEADER: Final = struct.Struct(">BI16sI")
+_COUNT: Final = struct.Struct(">H")
 _SET: Final = struct.Struct(">QH")
 _GROUP: Final = struct.Struct(">Q32s")
 
@@ -122,23 +124,43 @@ def classify(quorums: QuorumSystem, view: ObjectHistorySet, established: set[Can
 
 def setup(quorums: QuorumSystem, request: Request) -> Setup:
     """The candidate of a request (Figure 3, ``s_setup``).  Raises RequestRefused when its views do not allow it."""
+    made = setup_unanimous(quorums, request) if request.kind is Kind.METHOD else None
+    return made or setup_classified(quorums, request)
+
+
+def setup_unanimous(quorums: QuorumSystem, request: Request) -> Setup | None:
+    """What :func:`setup_classified` makes of a METHOD whose views are all :func:`unanimous`; None when one is not."""
+    conditioned: list[Candidate] = []
+    time = 0
+    for view in request.views:
+        candidate, groups = ZERO, view.groups
+        if groups:
+            history, mask = groups[0]
+            candidate = history.latest
+            if len(groups) > 1 or candidate.kind is Kind.BARRIER or not quorums.is_view(mask):
+                return None
+        conditioned.append(candidate)
+        if candidate.lt.time > time:
+            time = candidate.lt.time
+    digest = _digest(request, [c.wire[PACKED_LT] for c in conditioned])
+    lt = LogicalTimestamp(1 + time, 0, request.client, digest)
+    objects, lt_co = tuple([view.obj for view in request.views]), tuple([c.lt for c in conditioned])
+    return Setup(method(lt, objects, lt_co), tuple(conditioned))
+
+
+def setup_classified(quorums: QuorumSystem, request: Request) -> Setup:
+    """The candidate of any request: every view is classified, with what all of it proves."""
     for view in request.views:
         if not (quorums.is_view(view.mask) or (view.mask == 0 and request.kind is Kind.METHOD)):
             raise RequestRefused("a view must show exactly a quorum of histories")
-    classes = [unanimous(quorums, view) for view in request.views]
-    established: set[Candidate] = set()
-    if request.kind is not Kind.METHOD or None in classes:
-        established = proven(quorums, (*request.views, *request.evidence))
-        classes = [classify(quorums, view, established) for view in request.views]
-    return _setup(request, [c for c in classes if c is not None], established)
-
-
-def _setup(request: Request, classes: list[Classification], established: set[Candidate]) -> Setup:
+    established = proven(quorums, (*request.views, *request.evidence))
+    classes = [classify(quorums, view, established) for view in request.views]
     objects = tuple(view.obj for view in request.views)
     conditioned = tuple(c.obj_cand for c in classes)
     lt_co = tuple(c.lt for c in conditioned)
     time = 1 + max(c.latest.time for c in classes)
-    lt = LogicalTimestamp(time, int(request.kind is Kind.BARRIER), request.client, _digest(request, lt_co))
+    digest = _digest(request, [c.wire[PACKED_LT] for c in conditioned])
+    lt = LogicalTimestamp(time, int(request.kind is Kind.BARRIER), request.client, digest)
     kinds = {c.kind for c in classes}
     if request.kind is Kind.METHOD and kinds == {Kind.METHOD}:
         return Setup(method(lt, objects, lt_co), conditioned)
@@ -168,14 +190,17 @@ def _setup_copy(
     return copy(lt, objects, lt_co, cur, continues=None if is_proven else source)
 
 
-def _digest(request: Request, lt_co: tuple[LogicalTimestamp, ...]) -> bytes:
-    """What makes a timestamp unique to operation and condition ("compact timestamps", section 3.5)."""
+def _digest(request: Request, lt_co: list[bytes]) -> bytes:
+    """What makes a timestamp unique to operation and condition ("compact timestamps", section 3.5).
+
+    ``lt_co`` are the packed timestamps that each object is conditioned on.
+    """
     operation = b"" if request.operation is None else request.operation.wire
     parts = [_HEADER.pack(request.kind, request.client, request.session, len(operation)), operation]
     for sets in (request.views, request.evidence):
-        parts.append(len(sets).to_bytes(2, "big"))
+        parts.append(_COUNT.pack(len(sets)))
         for histories in sets:
             parts.append(_SET.pack(histories.obj, len(histories.groups)))
-            parts += [_GROUP.pack(mask, history.digest) for history, mask in histories.groups]
-    parts += [lt.pack() for lt in lt_co]
-    return blake2b(b"".join(parts), digest_size=DIGEST_BYTES).digest()
+            for history, mask in histories.groups:
+                parts.append(_GROUP.pack(mask, history.digest))
+    return blake2b(b"".join(parts + lt_co), digest_size=DIGEST_BYTES).digest()

@@ -47,10 +47,14 @@ class Execution(NamedTuple):
     effective: bool
 
 
+_WRONG_TYPE: Final = Execution(Code.WRONG_TYPE, b"", effective=False)
+
+
 def run_query(method: Method, operation: Operation, views: Mapping[int, Overlay]) -> Execution:
     """Run a query; whatever it does to its overlays is forgotten."""
-    refusal = _type_mismatch(operation, views)
-    return refusal or _invoke(method, operation, views)
+    if _untyped(operation, views) is None:
+        return _WRONG_TYPE
+    return _invoke(method, operation, views)
 
 
 def run_update(
@@ -69,27 +73,32 @@ def run_update(
             return Execution(Code.OK, entry[_ENTRY.size :], effective=False)
         if sequence > operation.sequence:
             return Execution(Code.STALE, b"", effective=False)
-    refusal = _type_mismatch(operation, views)
-    if refusal is not None:
-        return refusal
+    untyped = _untyped(operation, views)
+    if untyped is None:
+        return _WRONG_TYPE
     execution = _invoke(method, operation, views)
     if execution.code is not Code.OK:
         return execution
-    for obj, kind in zip(operation.objects, operation.types, strict=True):
-        if views[obj].get(TYPE_KEY) is None:
-            views[obj].put(TYPE_KEY, kind.encode())
+    for view, kind in untyped:
+        if view.get(TYPE_KEY) is None:  # the method itself may have settled it
+            view.put(TYPE_KEY, kind)
     if entry is None:
         _make_room(home, key[: -len(operation.session)], limits.sessions_per_client)
     home.put(key, _ENTRY.pack(operation.sequence, time) + execution.answer)
     return execution
 
 
-def _type_mismatch(operation: Operation, views: Mapping[int, Overlay]) -> Execution | None:
-    for obj, kind in zip(operation.objects, operation.types, strict=True):
-        known = views[obj].get(TYPE_KEY)
-        if known is not None and known != kind.encode():
-            return Execution(Code.WRONG_TYPE, b"", effective=False)
-    return None
+def _untyped(operation: Operation, views: Mapping[int, Overlay]) -> list[tuple[Overlay, bytes]] | None:
+    """The objects that have no type yet, and the one they are to get; None when another is of a wrong type."""
+    untyped: list[tuple[Overlay, bytes]] = []
+    for obj, name in zip(operation.objects, operation.types, strict=True):
+        view, kind = views[obj], name.encode()
+        known = view.get(TYPE_KEY)
+        if known is None:
+            untyped.append((view, kind))
+        elif known != kind:
+            return None
+    return untyped
 
 
 def _invoke(method: Method, operation: Operation, views: Mapping[int, ObjectView]) -> Execution:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import pairwise
 from typing import Final, NamedTuple
 
 from qunfs.protocol.errors import MalformedMessage
@@ -19,8 +18,11 @@ from qunfs.protocol.limits import DEFAULT_LIMITS
 DIGEST_BYTES: Final = 32
 _LT: Final = struct.Struct(f">QBI{DIGEST_BYTES}s")
 _HEAD: Final = struct.Struct(">BB")
+_START: Final = struct.Struct(f">BBQBI{DIGEST_BYTES}s")
+"""Code on the wire, number of objects, timestamp."""
+_CONDITION: Final = struct.Struct(f">QQBI{DIGEST_BYTES}s")
+"""An object and the timestamp that it is conditioned on."""
 _COUNT: Final = struct.Struct(">H")
-_OBJECT: Final = struct.Struct(">Q")
 
 
 class LogicalTimestamp(NamedTuple):
@@ -40,6 +42,8 @@ class LogicalTimestamp(NamedTuple):
 
 
 LT_BYTES: Final = _LT.size
+PACKED_LT: Final = slice(_HEAD.size, _HEAD.size + LT_BYTES)
+"""Where a candidate's timestamp lies in its bytes: it need not be packed again."""
 ZERO_TIMESTAMP: Final = LogicalTimestamp(0, 0, 0, bytes(DIGEST_BYTES))
 
 
@@ -64,13 +68,13 @@ _COPY_CONTINUES: Final = 4
 _TIME_END: Final = 1 << 63
 """Far beyond any clock in microseconds, with room for the steps that are added to it."""
 
-_RECORD: Final = _HEAD.size + LT_BYTES
+_RECORD: Final = _START.size
 _SIZES: Final = (
     (_RECORD, 0),
-    (_RECORD, _OBJECT.size + LT_BYTES),
-    (_RECORD, _OBJECT.size + LT_BYTES),
-    (_RECORD, _OBJECT.size + 2 * LT_BYTES),
-    (_RECORD + LT_BYTES, _OBJECT.size + 3 * LT_BYTES),
+    (_RECORD, _CONDITION.size),
+    (_RECORD, _CONDITION.size),
+    (_RECORD, _CONDITION.size + LT_BYTES),
+    (_RECORD + LT_BYTES, _CONDITION.size + 2 * LT_BYTES),
 )
 """By code on the wire: a candidate's bytes in all and per object."""
 
@@ -100,11 +104,12 @@ class Candidate:
         self.wire: Final = self._pack()
 
     def _pack(self) -> bytes:
-        continues = self.kind is Kind.COPY and self.src != self.lt
-        parts = [_HEAD.pack(_COPY_CONTINUES if continues else self.kind, len(self.objects)), _LT.pack(*self.lt)]
+        copies = self.kind is Kind.COPY
+        continues = copies and self.src != self.lt
+        parts = [_START.pack(_COPY_CONTINUES if continues else self.kind, len(self.objects), *self.lt)]
         for i, obj in enumerate(self.objects):
-            parts += (_OBJECT.pack(obj), _LT.pack(*self.lt_co[i]))
-            if self.kind is Kind.COPY:
+            parts.append(_CONDITION.pack(obj, *self.lt_co[i]))
+            if copies:
                 parts.append(_LT.pack(*self.cur[i]))
             if continues:
                 parts.append(_LT.pack(*self.bot[i]))
@@ -173,13 +178,16 @@ def copy(
 class ReplicaHistory:
     """What one replica has accepted on one object, oldest first (Figure 3, line 105).
 
-    The first record is the *base*: always established.  Never empty, strictly ordered by timestamp.
+    The first record, ``base``, is always established; the last, ``latest``, may be a barrier.  Never empty, strictly
+    ordered by timestamp.
     """
 
-    __slots__ = ("_digest", "records", "wire")
+    __slots__ = ("_digest", "base", "latest", "records", "wire")
 
     def __init__(self, records: Iterable[Candidate], wire: bytes | None = None) -> None:
         self.records: Final = tuple(records)
+        self.base: Final = self.records[0]
+        self.latest: Final = self.records[-1]
         self._digest: bytes | None = None
         if wire is None:
             wire = _COUNT.pack(len(self.records)) + b"".join([r.wire for r in self.records])
@@ -191,16 +199,6 @@ class ReplicaHistory:
         if self._digest is None:
             self._digest = blake2b(self.wire, digest_size=DIGEST_BYTES).digest()
         return self._digest
-
-    @property
-    def base(self) -> Candidate:
-        """The oldest record, established."""
-        return self.records[0]
-
-    @property
-    def latest(self) -> Candidate:
-        """The newest record, barriers included."""
-        return self.records[-1]
 
     @property
     def head(self) -> Candidate:
@@ -262,32 +260,35 @@ def _parse_one_untrusted(data: bytes) -> Candidate:
 def _parse_body_untrusted(code: int, count: int, data: bytes, at: int) -> Candidate:
     if not 1 <= count <= DEFAULT_LIMITS.objects_per_operation_max:
         raise MalformedMessage(f"candidate of kind {code} on {count} objects")
-    lt = LogicalTimestamp._make(_LT.unpack_from(data, at))
+    lt = unpack_timestamp(data, at)
     at += LT_BYTES
     copies, continues = code in (Kind.COPY, _COPY_CONTINUES), code == _COPY_CONTINUES
     objects: list[int] = []
-    lists: tuple[list[LogicalTimestamp], ...] = ([], [], [])
+    conditions: list[LogicalTimestamp] = []
+    currents: list[LogicalTimestamp] = []
+    bottoms: list[LogicalTimestamp] = []
     for _ in range(count):
-        objects.append(_OBJECT.unpack_from(data, at)[0])
-        at += _OBJECT.size
-        for present, target in zip((True, copies, continues), lists, strict=True):
-            if present:
-                target.append(LogicalTimestamp._make(_LT.unpack_from(data, at)))
-                at += LT_BYTES
-    src = lt
-    if continues:
-        src = LogicalTimestamp._make(_LT.unpack_from(data, at))
-    if any(a >= b for a, b in pairwise(objects)):
-        raise MalformedMessage("candidate's objects not in ascending order")
+        obj, *condition = _CONDITION.unpack_from(data, at)
+        at += _CONDITION.size
+        if objects and obj <= objects[-1]:
+            raise MalformedMessage("candidate's objects not in ascending order")
+        objects.append(obj)
+        conditions.append(LogicalTimestamp._make(condition))
+        if copies:
+            currents.append(unpack_timestamp(data, at))
+            at += LT_BYTES
+        if continues:
+            bottoms.append(unpack_timestamp(data, at))
+            at += LT_BYTES
+    src = unpack_timestamp(data, at) if continues else lt
     if lt.barrier != (code == Kind.BARRIER) or not 0 < lt.time < _TIME_END or (continues and src == lt):
         raise MalformedMessage("candidate's timestamp does not fit its kind")
-    ids, lt_co = tuple(objects), tuple(lists[0])
+    ids, lt_co = tuple(objects), tuple(conditions)
     if code == Kind.METHOD:
         return method(lt, ids, lt_co)
     if code == Kind.BARRIER:
         return barrier(lt, ids, lt_co)
-    bot = tuple(lists[2]) if continues else lt_co
-    return Candidate(Kind.COPY, lt, ids, lt_co, bot, src, tuple(lists[1]))
+    return Candidate(Kind.COPY, lt, ids, lt_co, tuple(bottoms) if continues else lt_co, src, tuple(currents))
 
 
 def parse_history_untrusted(data: bytes, obj: int) -> ReplicaHistory:

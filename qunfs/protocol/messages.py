@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
-import msgpack
-
 from qunfs.protocol.classify import Request
 from qunfs.protocol.execution import Code
 from qunfs.protocol.history import Candidate, LogicalTimestamp, ReplicaHistory
+from qunfs.protocol.packing import pack
 
 HEADER: Final = struct.Struct(">BI")
 LENGTH: Final = struct.Struct(">I")
+BODY_HEADER: Final = struct.Struct(">BII")
+"""HEADER and, where something follows the body, the body's LENGTH."""
 HELD_BYTES: Final = 16
 """Enough of a history's digest to say "unchanged": only the asker could profit from a collision."""
 
@@ -174,8 +175,16 @@ class QueryReply(NamedTuple):
 
     def pack(self, number: int) -> bytes:
         """The payload."""
-        vectors = [s.vector for r in self.results for s in r.shown()]
-        return join_reply(Type.QUERY_REPLY, number, msgpack.packb([_result_body(r) for r in self.results]), vectors)
+        bodies: list[tuple[object, ...]] = []
+        vectors: list[bytes] = []
+        for code, lts, answer, histories, followed in self.results:
+            shown = _shown_bodies(histories, vectors)
+            onward: tuple[object, ...] | None = None
+            if followed is not None:
+                obj, history, lt, follow_code, follow_answer = followed
+                onward = (obj, *_shown_bodies((history,), vectors), lt.pack(), follow_code, follow_answer)
+            bodies.append((code, [lt.pack() for lt in lts], answer, shown, onward))
+        return join_reply(Type.QUERY_REPLY, number, pack(bodies), vectors)
 
 
 class UpdateReply(NamedTuple):
@@ -190,8 +199,9 @@ class UpdateReply(NamedTuple):
 
     def pack(self, number: int) -> bytes:
         """The payload."""
-        body = (self.status, self.code, self.answer, [_shown_body(h) for h in self.histories], self.culled)
-        return join_reply(Type.UPDATE_REPLY, number, msgpack.packb(body), [h.vector for h in self.histories])
+        vectors: list[bytes] = []
+        body = pack((self.status, self.code, self.answer, _shown_bodies(self.histories, vectors), self.culled))
+        return join_reply(Type.UPDATE_REPLY, number, body, vectors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +212,7 @@ class StatusReply:
 
     def pack(self, number: int) -> bytes:
         """The payload."""
-        return join_reply(Type.STATUS_REPLY, number, msgpack.packb(self.values))
+        return join_reply(Type.STATUS_REPLY, number, pack(self.values))
 
 
 class VouchReply(NamedTuple):
@@ -213,7 +223,7 @@ class VouchReply(NamedTuple):
 
     def pack(self, number: int) -> bytes:
         """The payload."""
-        return join_reply(Type.VOUCH_REPLY, number, msgpack.packb((self.record, self.answer)))
+        return join_reply(Type.VOUCH_REPLY, number, pack((self.record, self.answer)))
 
 
 class SyncReply(NamedTuple):
@@ -226,7 +236,7 @@ class SyncReply(NamedTuple):
 
     def pack(self, number: int) -> bytes:
         """The payload."""
-        return join_reply(Type.SYNC_REPLY, number, msgpack.packb((self.known, self.digest, self.rows, self.more)))
+        return join_reply(Type.SYNC_REPLY, number, pack((self.known, self.digest, self.rows, self.more)))
 
 
 ToServer = Query | Update | Adopt | StatusQuery | Vouch | Sync
@@ -234,34 +244,31 @@ Reply = QueryReply | UpdateReply | StatusReply | VouchReply | SyncReply
 
 
 def _pack(kind: Type, number: int, body: object) -> bytes:
-    packed: bytes = msgpack.packb(body)
-    return HEADER.pack(kind, number) + packed
+    return HEADER.pack(kind, number) + pack(body)
 
 
 def pack_update_body(request: Request) -> bytes:
     """The part of an UPDATE that is the same for every server."""
     operation = b"" if request.operation is None else request.operation.wire
     sets = [[(s.obj, [(h.wire, m) for h, m in s.groups]) for s in group] for group in (request.views, request.evidence)]
-    packed: bytes = msgpack.packb((request.kind, request.session, operation, *sets))
-    return packed
+    return pack((request.kind, request.session, operation, *sets))
 
 
 def pack_update(number: int, body: bytes, column: bytes) -> bytes:
     """The payload of an UPDATE for one server."""
-    return b"".join((HEADER.pack(Type.UPDATE, number), LENGTH.pack(len(body)), body, column))
+    return b"".join((BODY_HEADER.pack(Type.UPDATE, number, len(body)), body, column))
 
 
 def join_reply(kind: Type, number: int, body: bytes, vectors: Sequence[bytes] = ()) -> bytes:
     """The payload of a reply."""
-    return b"".join((HEADER.pack(kind, number), LENGTH.pack(len(body)), body, *vectors))
+    return b"".join((BODY_HEADER.pack(kind, number, len(body)), body, *vectors))
 
 
-def _shown_body(shown: Shown) -> tuple[bytes | None, bool]:
-    return (None if shown.history is None else shown.history.wire, shown.vector != b"")
-
-
-def _result_body(result: QueryResult) -> tuple[object, ...]:
-    follow = result.followed
-    followed = follow and (follow.obj, _shown_body(follow.history), follow.lt.pack(), follow.code, follow.answer)
-    shown = [_shown_body(h) for h in result.histories]
-    return (result.code, [lt.pack() for lt in result.lts], result.answer, shown, followed)
+def _shown_bodies(histories: Sequence[Shown], vectors: list[bytes]) -> list[tuple[bytes | None, bool]]:
+    """How histories stand in a body; their vectors are appended to those that go behind it."""
+    bodies: list[tuple[bytes | None, bool]] = []
+    for history, vector in histories:
+        bodies.append((None if history is None else history.wire, vector != b""))
+        if vector:
+            vectors.append(vector)
+    return bodies

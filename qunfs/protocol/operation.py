@@ -7,13 +7,13 @@ map of byte keys to byte values; keys that begin with a zero byte belong to the 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import InitVar, dataclass, field
 from enum import IntEnum
-from itertools import pairwise
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgpack
 
 from qunfs.protocol.errors import LocalError, MalformedMessage
 from qunfs.protocol.limits import DEFAULT_LIMITS
+from qunfs.protocol.packing import pack
 
 RESERVED_PREFIX: Final = b"\x00"
 """Keys of an object's state that methods never see."""
@@ -123,12 +123,12 @@ class Registry:
         return self._methods.get((name, version))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # frozen in all but name: setting the fields of a frozen one is slow
 class Operation:
     """One method call on one or several objects (Figure 3, line 102), with what makes it run exactly once.
 
     ``objects`` are ascending; ``types[i]`` is the type of ``objects[i]``.  ``home`` is the object whose duplicate
-    cache remembers an update: the same at every re-issue.  Queries have no home, session or sequence.
+    cache remembers an update: the same at every re-issue.  Queries have no home, session or sequence.  Never changed.
     """
 
     objects: tuple[int, ...]
@@ -143,15 +143,19 @@ class Operation:
     sequence: int = 0
     received: InitVar[bytes] = b""
     """The bytes it was parsed from, when it came over the network."""
-    wire: bytes = field(init=False, compare=False)
-    """The bytes that go over the network and into the timestamp of an update."""
+    _wire: bytes = field(init=False, compare=False, repr=False)
 
     def __post_init__(self, received: bytes) -> None:
-        if not received:
+        self._wire = received
+
+    @property
+    def wire(self) -> bytes:
+        """The bytes that go over the network and into the timestamp of an update."""
+        if not self._wire:
             call = (self.objects, self.types, self.method, self.version, self.argument)
             once = (self.client_time, self.home, self.session, self.sequence)
-            received = msgpack.packb((*call, *self.credentials, *once))
-        object.__setattr__(self, "wire", received)
+            self._wire = pack((*call, *self.credentials, *once))
+        return self._wire
 
 
 _SHAPE: Final = (tuple, tuple, str, int, bytes, int, int, tuple, int, int, bytes, int)
@@ -170,16 +174,15 @@ def parse_operation_untrusted(data: bytes) -> Operation:
     if type(fields) is not tuple or tuple(map(type, fields)) != _SHAPE:
         raise MalformedMessage("operation of a wrong shape")
     objects, types, name, version, argument, uid, gid, groups, client_time, home, session, sequence = fields
+    if not 1 <= len(objects) <= limits.objects_per_operation_max or len(types) != len(objects):
+        raise MalformedMessage("operation on too many objects, or not of one type each")
+    below = 0
+    for obj, kind in zip(objects, types, strict=True):
+        if type(obj) is not int or not below < obj < 1 << 64 or type(kind) is not str or len(kind) > 32:
+            raise MalformedMessage("operation's objects or types out of bounds")
+        below = obj
     sound = (
-        1 <= len(objects) <= limits.objects_per_operation_max
-        and len(types) == len(objects)
-        and set(map(type, objects)) == {int}
-        and objects[0] > 0
-        and objects[-1] < 1 << 64
-        and (len(objects) == 1 or all(a < b for a, b in pairwise(objects)))
-        and set(map(type, types)) == {str}
-        and max(map(len, types)) <= 32
-        and 0 < len(name) <= 64
+        0 < len(name) <= 64
         and 0 <= version < 1 << 32
         and len(argument) <= limits.argument_bytes_max
         and 0 <= uid < 1 << 32

@@ -8,6 +8,7 @@ version which this replica lacks is parked until object sync has fetched it, and
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import le
 from typing import Any, Final, NamedTuple
 
 from qunfs.protocol.acceptance import accept
@@ -16,7 +17,15 @@ from qunfs.protocol.authenticator import MAC_BYTES, Authenticator
 from qunfs.protocol.classify import Request, RequestRefused, setup
 from qunfs.protocol.errors import MalformedMessage, VersionMissing
 from qunfs.protocol.execution import Code, Execution, run_query, run_update
-from qunfs.protocol.history import LT_BYTES, ZERO_TIMESTAMP, Candidate, Kind, LogicalTimestamp, unpack_timestamp
+from qunfs.protocol.history import (
+    LT_BYTES,
+    ZERO_TIMESTAMP,
+    Candidate,
+    Kind,
+    LogicalTimestamp,
+    ReplicaHistory,
+    unpack_timestamp,
+)
 from qunfs.protocol.limits import DEFAULT_LIMITS, Limits
 from qunfs.protocol.messages import (
     HELD_BYTES,
@@ -40,12 +49,13 @@ from qunfs.protocol.messages import (
 )
 from qunfs.protocol.operation import Method, MethodClass, Operation, Registry, parse_operation_untrusted
 from qunfs.protocol.quorum import QuorumSystem, servers_of
-from qunfs.protocol.store import Difference, Overlay, StoreView
+from qunfs.protocol.store import Difference, StoreView
 from qunfs.protocol.sync import Finished, JobKey, Synchroniser, answer_sync, rows_digest
 from qunfs.protocol.wire import parse_reply_untrusted, parse_to_server_untrusted
 
 _ANSWERS_KEPT: Final = 4_096
 """Answers of accepted updates remembered for late repeats, beside those stored with the versions."""
+_UNCHANGED: Final = Shown(None, b"")
 _REPLY_TYPES: Final = (Type.QUERY_REPLY, Type.UPDATE_REPLY, Type.STATUS_REPLY, Type.VOUCH_REPLY, Type.SYNC_REPLY)
 
 
@@ -73,6 +83,16 @@ class _Parked:
     payload: bytes
     waits: set[JobKey] = field(default_factory=set)
     failed: bool = False
+
+
+def _is_in_all(candidate: Candidate, own: Sequence[ReplicaHistory]) -> bool:
+    """Whether the histories of all objects of a candidate hold it; mostly it is later than anything in them."""
+    return candidate.lt <= own[0].latest.lt and all(candidate in history for history in own)
+
+
+def _is_current(candidate: Candidate, own: Sequence[ReplicaHistory]) -> bool:
+    """Figure 3, line 1007, on every object."""
+    return all(map(le, [history.latest.lt for history in own], candidate.cur))
 
 
 class Replica:
@@ -133,7 +153,9 @@ class Replica:
                 assert isinstance(message, StatusQuery)
                 reply = StatusReply(self.status()).pack(number)
             sends = [] if reply is None else [Send(origin, -1, reply)]
-        return sends + self._outgoing()
+        if self._sync.outgoing:
+            sends += self._outgoing()
+        return sends
 
     def tick(self, now: float, wall_ns: int) -> list[Send]:
         """Move object syncs on; the driver calls it every 100 ms or so while :meth:`busy`."""
@@ -165,13 +187,22 @@ class Replica:
             if room <= 0:
                 raise MalformedMessage("queries with more to answer than a reply can hold")
             result = self._answer_item(origin, item)
-            room -= len(result.answer) + sum(len(s.history.wire) for s in result.shown() if s.history is not None)
             results.append(result)
+            room -= len(result.answer)
+            for history, _ in result.shown():
+                if history is not None:
+                    room -= len(history.wire)
         return QueryReply(tuple(results))
 
     def _answer_item(self, origin: Origin, item: QueryItem) -> QueryResult:
-        heads = tuple(self.store.history(obj).head.lt for obj in item.objects)
-        shown = tuple(self._shown(obj, h, item.want_auth) for obj, h in zip(item.objects, item.held, strict=True))
+        lts: list[LogicalTimestamp] = []
+        histories: list[Shown] = []
+        for obj, held in zip(item.objects, item.held, strict=True):
+            history = self.store.history(obj)
+            lts.append(history.head.lt)
+            unchanged = held and history.digest[:HELD_BYTES] == held
+            histories.append(_UNCHANGED if unchanged else self._show(obj, history, item.want_auth))
+        heads, shown = tuple(lts), tuple(histories)
         if not item.operation:
             return QueryResult(Code.OK, heads, b"", shown)
         operation = parse_operation_untrusted(item.operation)
@@ -181,20 +212,17 @@ class Replica:
         rights = self._rights.get(origin.principal)
         if rights is None or origin.is_server or credentials_refusal(rights, operation) is not None:
             return QueryResult(Code.BAD_ARGUMENT, heads, b"", shown)
-        lts = heads
+        at = heads
         if item.at:
-            lts = tuple(unpack_timestamp(item.at, i * LT_BYTES) for i in range(len(item.objects)))
+            at = tuple([unpack_timestamp(item.at, i * LT_BYTES) for i in range(len(item.objects))])
         try:
-            execution = self._run_query(method, operation, lts)
+            views = {obj: self.store.open(obj, lt) for obj, lt in zip(item.objects, at, strict=True)}
+            execution = run_query(method, operation, views)
         except VersionMissing:
-            return QueryResult(Code.NO_VERSION, lts, b"", shown)
+            return QueryResult(Code.NO_VERSION, at, b"", shown)
         answer = execution.answer if item.whole else rows_digest(((execution.answer, None),), False)
         followed = self._follow(method, operation, execution, item)
-        return QueryResult(execution.code, lts, answer, shown, followed)
-
-    def _run_query(self, method: Method, operation: Operation, lts: Sequence[LogicalTimestamp]) -> Execution:
-        views = {obj: self.store.open(obj, lt) for obj, lt in zip(operation.objects, lts, strict=True)}
-        return run_query(method, operation, views)
+        return QueryResult(execution.code, at, answer, shown, followed)
 
     def _follow(self, method: Method, operation: Operation, execution: Execution, item: QueryItem) -> Followed | None:
         if method.follow is None or execution.code is not Code.OK:
@@ -206,15 +234,13 @@ class Replica:
         follower = self._registry.find(name, operation.version)
         if follower is None:
             return None
-        lt = self.store.history(obj).head.lt
+        history = self.store.history(obj)
+        lt = history.head.lt
         onward = Operation((obj,), (kind,), name, operation.version, b"\xc0", operation.credentials)
         result = run_query(follower, onward, {obj: self.store.open(obj, lt)})
-        return Followed(obj, self._shown(obj, b"", item.want_auth), lt, result.code, result.answer)
+        return Followed(obj, self._show(obj, history, item.want_auth), lt, result.code, result.answer)
 
-    def _shown(self, obj: int, held: bytes, want_auth: bool) -> Shown:
-        history = self.store.history(obj)
-        if held and history.digest[:HELD_BYTES] == held:
-            return Shown(None, b"")
+    def _show(self, obj: int, history: ReplicaHistory, want_auth: bool) -> Shown:
         return Shown(history, self._authenticator.tags(obj, history).vector if want_auth else b"")
 
     # ---- updates, barriers and copies (Figure 3, lines 1000-1030)
@@ -229,19 +255,29 @@ class Replica:
         except RequestRefused as error:
             return UpdateReply(Status.REFUSED, answer=str(error).encode())
         candidate = made.candidate
-        repeated = self._repeated(candidate)
+        own = self._own(candidate)
+        repeated = self._repeated(candidate, own)
         if repeated is not None:
             return repeated
         culled = self._invalid(request, message.column, wall_ns)
         if culled:
             self.counters["culled"] += 1
             return UpdateReply(Status.CULLED, culled=culled)
-        if not self._is_current(candidate):
+        if not _is_current(candidate, own):
             return self._fail(candidate)
         conditioned = dict(zip(candidate.objects, made.conditioned, strict=True))
+        longest = max([len(history.records) for history in own])
         if request.operation is None:
+            if longest >= self.limits.records_per_history_max:
+                return UpdateReply(Status.BUSY)
             return self._repair(request, candidate, conditioned, origin, payload, now)
+        if longest >= self.limits.records_before_refusal_max:
+            return UpdateReply(Status.BUSY)
         return self._method(request, request.operation, candidate, conditioned, origin, payload, now)
+
+    def _own(self, candidate: Candidate) -> list[ReplicaHistory]:
+        """This replica's histories of a candidate's objects, in their order."""
+        return [self.store.history(obj) for obj in candidate.objects]
 
     def _admit(self, origin: Origin, request: Request, now: float, wall_ns: int) -> UpdateReply | None:
         rights = None if origin.is_server else self._rights.get(origin.principal)
@@ -263,11 +299,11 @@ class Replica:
             return None
         return UpdateReply(Status.BUSY)
 
-    def _repeated(self, candidate: Candidate) -> UpdateReply | None:
+    def _repeated(self, candidate: Candidate, own: Sequence[ReplicaHistory]) -> UpdateReply | None:
         """The stored answer of a candidate that was accepted before (Figure 3, line 1005)."""
         known = self._answers.get(candidate.lt)
         answer = known[1] if known is not None and known[0] == candidate else None
-        if answer is None and all(candidate in self.store.history(obj) for obj in candidate.objects):
+        if answer is None and _is_in_all(candidate, own):
             answer = b""
             if candidate.kind is not Kind.BARRIER:
                 answer = self.store.answer(candidate.objects[0], candidate.lt) or b""
@@ -282,29 +318,21 @@ class Replica:
         culled: list[tuple[int, int]] = []
         at = 0
         for histories in (*request.views, *request.evidence):
+            obj = histories.obj
             for history, mask in histories.groups:
-                issuers = servers_of(mask)
-                macs = column[at : at + MAC_BYTES * len(issuers)]
+                macs = column[at : at + MAC_BYTES * mask.bit_count()]
                 at += len(macs)
-                if history.latest.lt.time <= newest:
-                    issuers = self._authenticator.invalid(histories.obj, history, issuers, macs)
-                culled += [(histories.obj, server) for server in issuers]
+                honest = history.latest.lt.time <= newest
+                invalid = self._authenticator.invalid(obj, history, mask, macs) if honest else servers_of(mask)
+                culled += [(obj, server) for server in invalid]
         return tuple(culled)
-
-    def _is_current(self, candidate: Candidate) -> bool:
-        """Figure 3, line 1007, on every object."""
-        return all(self.store.history(obj).latest.lt <= candidate.current(obj) for obj in candidate.objects)
-
-    def _longest_history(self, candidate: Candidate) -> int:
-        """Records in the longest history that accepting a candidate would add to."""
-        return max(len(self.store.history(obj).records) for obj in candidate.objects)
 
     def _fail(self, candidate: Candidate) -> UpdateReply:
         self.counters["fails"] += 1
         return UpdateReply(Status.FAIL, histories=self._current(candidate.objects))
 
     def _current(self, objects: Sequence[int]) -> tuple[Shown, ...]:
-        return tuple(self._shown(obj, b"", want_auth=True) for obj in objects)
+        return tuple([self._show(obj, self.store.history(obj), want_auth=True) for obj in objects])
 
     def _method(
         self,
@@ -316,15 +344,11 @@ class Replica:
         payload: bytes,
         now: float,
     ) -> UpdateReply | None:
-        if self._longest_history(candidate) >= self.limits.records_before_refusal_max:
-            return UpdateReply(Status.BUSY)
         method = self._registry.find(operation.method, operation.version)
         if method is None or method.kind is not MethodClass.UPDATE:
             return UpdateReply(Status.REFUSED, answer=f"unknown update method {operation.method}".encode())
         try:
-            views: dict[int, Overlay] = {
-                obj: self.store.open(obj, candidate.conditioned_on(obj)) for obj in candidate.objects
-            }
+            views = {obj: self.store.open(obj, lt) for obj, lt in zip(candidate.objects, candidate.lt_co, strict=True)}
         except VersionMissing:
             return self._park_for_versions(request, candidate, origin, payload, now)
         run = run_update(method, operation, request.client, candidate.lt.time, views, self.limits)
@@ -343,8 +367,6 @@ class Replica:
         payload: bytes,
         now: float,
     ) -> UpdateReply | None:
-        if self._longest_history(candidate) >= self.limits.records_per_history_max:
-            return UpdateReply(Status.BUSY)
         redo: dict[int, Difference] = {}
         if candidate.kind is Kind.COPY:
             if not all(self.store.has_version(obj, candidate.conditioned_on(obj)) for obj in candidate.objects):
@@ -376,10 +398,11 @@ class Replica:
         throttled = self._throttled(rights, origin.principal, record.objects[0], now)
         if throttled is not None:
             return throttled
-        repeated = self._repeated(record)
+        own = self._own(record)
+        repeated = self._repeated(record, own)
         if repeated is not None:
             return repeated
-        if not self._is_current(record):
+        if not _is_current(record, own):
             return self._fail(record)
         known = self._vouched.get(record.lt)
         if known is None or known[0] != record:
@@ -395,7 +418,7 @@ class Replica:
 
     def _vouch(self, question: Vouch) -> VouchReply:
         record = self.store.history(question.obj).find(question.lt)
-        if record is None or not all(record in self.store.history(obj) for obj in record.objects):
+        if record is None or not _is_in_all(record, self._own(record)):
             return VouchReply(b"")
         answer = b"" if record.kind is Kind.BARRIER else self.store.answer(question.obj, question.lt)
         if record.kind is Kind.METHOD and not answer:

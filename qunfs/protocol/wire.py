@@ -26,6 +26,7 @@ from qunfs.protocol.history import (
 )
 from qunfs.protocol.limits import DEFAULT_LIMITS
 from qunfs.protocol.messages import (
+    BODY_HEADER,
     HEADER,
     HELD_BYTES,
     LENGTH,
@@ -53,6 +54,7 @@ from qunfs.protocol.operation import SESSION_BYTES, Operation, parse_operation_u
 
 _SHORT_HISTORY_BYTES: Final = 4096
 """Longer ones are rare and not remembered: anybody can send them, and they would fill the memory."""
+_UPDATE_KINDS: Final = {int(kind): kind for kind in (Kind.METHOD, Kind.BARRIER, Kind.COPY)}
 _TYPES: Final = {int(t): t for t in Type}
 _CODES: Final = tuple(Code)
 _STATUSES: Final = tuple(Status)
@@ -126,63 +128,75 @@ Known = Callable[[int], ReplicaHistory]
 
 def parse_to_server_untrusted(payload: bytes, client: int, known: Known | None = None) -> tuple[int, ToServer]:
     """Request number and message that a client or server sent; ``client`` is who the connection belongs to."""
+    if not payload:
+        raise MalformedMessage("unknown message")
+    if payload[0] == Type.UPDATE:
+        return _update_untrusted(payload, client, known)
     kind, number, body = split_untrusted(payload)
-    if kind is Type.UPDATE:
-        return number, _update_untrusted(body, client, known)
     parse = _TO_SERVER.get(kind)
     if parse is None:
         raise MalformedMessage(f"{kind.name} is not a request")
     return number, parse(_unpack_untrusted(body))
 
 
-def _update_untrusted(body: bytes, client: int, known: Known | None) -> Update:
-    if len(body) < LENGTH.size:
+def _update_untrusted(payload: bytes, client: int, known: Known | None) -> tuple[int, Update]:
+    try:
+        _, number, length = BODY_HEADER.unpack_from(payload)
+    except struct.error as error:
+        raise MalformedMessage("truncated update") from error
+    end = BODY_HEADER.size + length
+    if end > len(payload):
         raise MalformedMessage("truncated update")
-    end = LENGTH.size + LENGTH.unpack_from(body)[0]
-    if end > len(body):
-        raise MalformedMessage("truncated update")
-    fields = _fields_untrusted(_unpack_untrusted(body[LENGTH.size : end]), int, bytes, bytes, tuple, tuple)
-    kind, session, operation_wire, views, evidence = fields
-    if kind not in (Kind.METHOD, Kind.BARRIER, Kind.COPY) or len(session) != SESSION_BYTES:
+    fields = _fields_untrusted(_unpack_untrusted(payload[BODY_HEADER.size : end]), int, bytes, bytes, tuple, tuple)
+    code, session, operation_wire, views, evidence = fields
+    kind = _UPDATE_KINDS.get(code)
+    if kind is None or len(session) != SESSION_BYTES:
         raise MalformedMessage("unknown kind of update")
     operation: Operation | None = None
-    if (kind == Kind.METHOD) != bool(operation_wire):
+    if (kind is Kind.METHOD) != bool(operation_wire):
         raise MalformedMessage("only a METHOD has an operation")
     if operation_wire:
         operation = parse_operation_untrusted(operation_wire)
     parsed_views = _sets_untrusted(views, DEFAULT_LIMITS.objects_per_operation_max, known)
-    parsed_evidence = _sets_untrusted(evidence, DEFAULT_LIMITS.evidence_sets_max, known)
-    objects = tuple(v.obj for v in parsed_views)
+    parsed_evidence = _sets_untrusted(evidence, DEFAULT_LIMITS.evidence_sets_max, known) if evidence else ()
+    objects = tuple([v.obj for v in parsed_views])
     if not objects or (operation is not None and (objects != operation.objects or session != operation.session)):
         raise MalformedMessage("views do not fit the operation")
-    request = Request(Kind(kind), client, session, operation, parsed_views, parsed_evidence)
-    column = body[end:]
-    if len(column) != MAC_BYTES * sum(s.mask.bit_count() for s in (*parsed_views, *parsed_evidence)):
+    shown = 0
+    for histories in parsed_views + parsed_evidence:
+        shown += histories.mask.bit_count()
+    column = payload[end:]
+    if len(column) != MAC_BYTES * shown:
         raise MalformedMessage("column of MACs of a wrong length")
-    return Update(request, column)
+    return number, Update(Request(kind, client, session, operation, parsed_views, parsed_evidence), column)
 
 
-def _sets_untrusted(value: object, bound: int, known: Known | None) -> tuple[ObjectHistorySet, ...]:
+def _sets_untrusted(value: tuple[Any, ...], bound: int, known: Known | None) -> tuple[ObjectHistorySet, ...]:
+    if len(value) > bound:
+        raise MalformedMessage("list too long")
     sets: list[ObjectHistorySet] = []
-    for item in _list_untrusted(value, bound):
+    below = 0
+    for item in value:
         obj, groups = _fields_untrusted(item, int, tuple)
-        _object_untrusted(obj)
-        if sets and obj <= sets[-1].obj:
-            raise MalformedMessage("history sets not in ascending order")
-        sets.append(ObjectHistorySet(obj, _groups_untrusted(groups, obj, known)))
+        if not below < obj < 1 << 64:
+            raise MalformedMessage("history sets not in ascending order of object ids")
+        below = obj
+        sets.append(ObjectHistorySet(obj, _groups_untrusted(groups, obj, known) if groups else ()))
     return tuple(sets)
 
 
-def _groups_untrusted(groups: object, obj: int, known: Known | None) -> list[tuple[ReplicaHistory, int]]:
+def _groups_untrusted(groups: tuple[Any, ...], obj: int, known: Known | None) -> list[tuple[ReplicaHistory, int]]:
+    if len(groups) > DEFAULT_LIMITS.servers_max:
+        raise MalformedMessage("list too long")
+    mine = None if known is None else known(obj)
     parsed: list[tuple[ReplicaHistory, int]] = []
     seen, lowest = 0, 0
-    for group in _list_untrusted(groups, DEFAULT_LIMITS.servers_max):
+    for group in groups:
         wire, mask = _fields_untrusted(group, bytes, int)
         low = mask & -mask
         if not 0 < mask < 1 << DEFAULT_LIMITS.servers_max or mask & seen or low <= lowest:
             raise MalformedMessage("server bitmaps not in canonical form")
         seen, lowest = seen | mask, low
-        mine = None if known is None else known(obj)
         history = mine if mine is not None and mine.wire == wire else _parse_history_untrusted(wire, obj)
         parsed.append((history, mask))
     if len(parsed) > 1 and len({history.wire for history, _ in parsed}) != len(parsed):
@@ -191,14 +205,17 @@ def _groups_untrusted(groups: object, obj: int, known: Known | None) -> list[tup
 
 
 def _query_untrusted(body: object) -> Query:
-    items = []
+    items: list[QueryItem] = []
     for item in _list_untrusted(body, DEFAULT_LIMITS.queries_per_message_max):
-        objects, held, operation, at, want_auth, whole = _fields_untrusted(item, tuple, tuple, bytes, bytes, bool, bool)
-        ids = tuple(map(_object_untrusted, _list_untrusted(objects, DEFAULT_LIMITS.objects_per_operation_max)))
-        digests = tuple(_bytes_untrusted(h, HELD_BYTES) for h in held)
-        if not ids or len(digests) != len(ids) or len(at) not in (0, LT_BYTES * len(ids)):
-            raise MalformedMessage("query of a wrong shape")
-        items.append(QueryItem(ids, digests, operation, at, want_auth, whole))
+        ids, held, operation, at, want_auth, whole = _fields_untrusted(item, tuple, tuple, bytes, bytes, bool, bool)
+        if not 0 < len(ids) <= DEFAULT_LIMITS.objects_per_operation_max or len(held) != len(ids):
+            raise MalformedMessage("query of too many objects, or without what is held of each")
+        for obj, digest in zip(ids, held, strict=True):
+            if type(obj) is not int or not 0 < obj < 1 << 64 or type(digest) is not bytes or len(digest) > HELD_BYTES:
+                raise MalformedMessage("not an object id, or not the digest of a history")
+        if at and len(at) != LT_BYTES * len(ids):
+            raise MalformedMessage("query of a version that is not one timestamp for each object")
+        items.append(QueryItem(ids, held, operation, at, want_auth, whole))
     return Query(tuple(items))
 
 

@@ -1,25 +1,30 @@
 """MACs bind issuer, verifier, object and history (section 3.5, authenticators)."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qunfs.protocol.authenticator import MAC_BYTES, Authenticator, column
 from qunfs.protocol.errors import LocalError
 from qunfs.protocol.history import ZERO, ZERO_HISTORY, LogicalTimestamp, ReplicaHistory, method
+from qunfs.protocol.quorum import servers_of
 
 N, OBJ = 6, 77
 HISTORY = ReplicaHistory((ZERO, method(LogicalTimestamp(1, 0, 1, b"d" * 32), (OBJ, 78), (ZERO.lt, ZERO.lt))))
 
 
+def _authenticator(server: int) -> Authenticator:
+    return Authenticator(server, {j: bytes([min(server, j), max(server, j)]) * 16 for j in range(N)})
+
+
 @pytest.fixture
 def servers() -> list[Authenticator]:
-    keys = {(i, j): bytes([i, j]) * 16 for i in range(N) for j in range(i, N)}
-    return [Authenticator(i, {j: keys[min(i, j), max(i, j)] for j in range(N)}) for i in range(N)]
+    return [_authenticator(server) for server in range(N)]
 
 
 def _fresh(servers: list[Authenticator], verifier: int) -> Authenticator:
     """The verifier with nothing computed yet: the path without a comparison to what it issued itself."""
-    keys = {(i, j): bytes([i, j]) * 16 for i in range(N) for j in range(i, N)}
-    return Authenticator(verifier, {j: keys[min(verifier, j), max(verifier, j)] for j in range(N)})
+    return _authenticator(verifier)
 
 
 @pytest.mark.parametrize("remembers", [False, True])
@@ -66,3 +71,21 @@ def test_a_mac_is_not_valid_in_the_other_direction(servers: list[Authenticator])
 def test_keys_must_cover_the_cluster() -> None:
     with pytest.raises(LocalError):
         Authenticator(0, {0: b"k" * 32, 2: b"k" * 32})
+
+
+@given(
+    st.integers(0, N - 1), st.integers(1, (1 << N + 2) - 1), st.booleans(), st.sets(st.integers(0, N + 1)), st.data()
+)
+def test_the_macs_of_a_view_are_checked_as_each_alone_is(
+    verifier: int, mask: int, remembers: bool, spoilt: set[int], data: st.DataObject
+) -> None:
+    issuers = servers_of(mask)
+    macs = {s: column(_authenticator(s % N).tags(OBJ, HISTORY).vector, verifier) for s in issuers}
+    macs |= {s: data.draw(st.binary(min_size=MAC_BYTES, max_size=MAC_BYTES)) for s in spoilt & set(issuers)}
+    judge = _authenticator(verifier)
+    if remembers:
+        judge.tags(OBJ, HISTORY)
+    alone = [s for s in issuers if not judge.valid(s, OBJ, HISTORY, macs[s])]
+    assert judge.invalid(OBJ, HISTORY, mask, b"".join(macs.values())) == alone
+    assert set(alone) >= {s for s in issuers if s >= N}
+    assert set(alone) <= spoilt | {N, N + 1}

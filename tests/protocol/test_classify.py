@@ -1,8 +1,22 @@
 """Figure 3, lines 700-712, 800, 1100-1118 and 1200-1206, with proof in place of order >= q for objects."""
 
-import pytest
+from collections.abc import Callable
 
-from qunfs.protocol.classify import Request, RequestRefused, classify, proven, setup
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from qunfs.protocol.classify import (
+    Request,
+    RequestRefused,
+    Setup,
+    classify,
+    proven,
+    setup,
+    setup_classified,
+    setup_unanimous,
+    unanimous,
+)
 from qunfs.protocol.history import (
     ZERO,
     ZERO_HISTORY,
@@ -15,7 +29,7 @@ from qunfs.protocol.history import (
     method,
 )
 from qunfs.protocol.operation import Credentials, Operation
-from qunfs.protocol.quorum import threshold
+from qunfs.protocol.quorum import QuorumSystem, threshold
 
 Q = threshold(1)
 O, P = 7, 8  # noqa: E741
@@ -229,3 +243,60 @@ def test_the_digest_binds_client_operation_views_and_evidence() -> None:
         Request(Kind.METHOD, 3, SESSION, operation, (view,), (view, zero)),
     ]
     assert len({setup(Q, request).candidate.lt.digest for request in requests}) == len(requests)
+
+
+# ---- the shorter way to the same candidate
+
+HISTORIES = {
+    obj: [
+        ZERO_HISTORY,
+        *[
+            _rh(*records)
+            for first in (method(_lt(1), (obj,), (ZERO.lt,)), method(_lt(1), (O, P), (ZERO.lt, ZERO.lt)))
+            for second in (method(_lt(7), (obj,), (first.lt,)), barrier(_lt(2, 1), (obj,), (ZERO.lt,)))
+            for records in ((ZERO, first), (first,), (ZERO, first, second), (first, second), (ZERO, second))
+        ],
+    ]
+    for obj in (O, P)
+}
+
+
+@st.composite
+def _sets(draw: st.DrawFn, obj: int) -> ObjectHistorySet:
+    servers = draw(st.sampled_from([5, 5, 5, 5, 0, 0, 1, 4, 6]))
+    pool = HISTORIES[obj]
+    shown = draw(
+        st.sampled_from(pool).map(lambda h: [h] * servers)
+        | st.lists(st.sampled_from(pool), min_size=servers, max_size=servers)
+    )
+    first = draw(st.integers(0, 6 - servers))
+    histories = {first + i: history for i, history in enumerate(shown)}
+    return ObjectHistorySet.of(obj, histories, ((1 << servers) - 1) << first)
+
+
+@st.composite
+def _requests(draw: st.DrawFn) -> Request:
+    objects = draw(st.sampled_from([(O,), (P,), (O, P)]))
+    views = [draw(_sets(obj)) for obj in objects]
+    evidence = [draw(_sets(obj)) for obj in draw(st.sampled_from([(), (), (O,), (O, P)]))]
+    kind = draw(st.sampled_from([Kind.METHOD, Kind.METHOD, Kind.BARRIER, Kind.COPY]))
+    return _request(kind, *views, evidence=tuple(evidence))
+
+
+def _outcome(make: Callable[[QuorumSystem, Request], Setup], request: Request) -> object:
+    try:
+        candidate, conditioned = make(Q, request)
+    except RequestRefused as error:
+        return str(error)
+    fields = [getattr(candidate, name) for name in Candidate.__slots__]
+    return fields, conditioned
+
+
+@given(_requests())
+@example(_request(Kind.METHOD, ObjectHistorySet(O, ()), _view(*[_rh(ZERO, JOINT)] * 5, obj=P)))
+def test_unanimous_views_make_the_candidate_that_classification_makes(request: Request) -> None:
+    assert _outcome(setup, request) == _outcome(setup_classified, request)
+    exact = all(view.mask == 0 or Q.is_view(view.mask) for view in request.views)
+    if request.kind is Kind.METHOD:
+        usual = exact and all(unanimous(Q, view) for view in request.views)
+        assert (setup_unanimous(Q, request) is not None) == usual

@@ -94,6 +94,14 @@ def test_updates_survive_the_wire() -> None:
     assert [(v.obj, v.mask) for v in request.evidence] == [(B, 0b100000)]
 
 
+@pytest.mark.parametrize("own", [HISTORY, ZERO_HISTORY])
+def test_an_update_reads_the_same_whatever_the_reader_holds(own: ReplicaHistory) -> None:
+    read = [parse_to_server_untrusted(_update_payload(), 4, known)[1] for known in (None, lambda _: own)]
+    assert all(isinstance(message, Update) for message in read)
+    shown = [[(s.obj, s.groups) for s in (*m.request.views, *m.request.evidence)] for m in read]  # type: ignore[union-attr]
+    assert shown[0] == shown[1]
+
+
 @pytest.mark.parametrize(("reply", "objects"), REPLIES, ids=lambda p: type(p).__name__)
 def test_replies_survive_the_wire(reply: Reply, objects: tuple[tuple[int, ...], ...]) -> None:
     assert parse_reply_untrusted(reply.pack(9), objects, N) == (9, reply)

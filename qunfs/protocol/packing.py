@@ -1,0 +1,12 @@
+"""The one msgpack packer of a process.
+
+``msgpack.packb`` makes a new packer, with a buffer of a megabyte, for every value; this one is used again and again.
+It takes the same values and gives the same bytes.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgpack
+
+pack: Final[Callable[[object], bytes]] = msgpack.Packer().pack
