@@ -20,6 +20,8 @@ from qunfs.protocol.history import Candidate, LogicalTimestamp, ReplicaHistory
 
 HEADER: Final = struct.Struct(">BI")
 LENGTH: Final = struct.Struct(">I")
+REPLY_HEAD: Final = struct.Struct(">BII")
+"""Of a reply: the header and the length of the body, behind which its vectors of MACs come."""
 HELD_BYTES: Final = 16
 """Enough of a history's digest to say "unchanged": only the asker could profit from a collision."""
 

@@ -7,6 +7,7 @@ from qunfs.protocol.messages import Query, QueryReply, QueryResult, Shown
 from qunfs.protocol.operation import Call, Operation
 from qunfs.protocol.querying import Item, QueryRound, answer_digest
 from qunfs.protocol.quorum import threshold
+from qunfs.protocol.trust import Trust
 from qunfs.protocol.wire import parse_to_server_untrusted
 from tests.protocol.scripted import CREDENTIALS
 from tests.simulation.objects import LEDGER, SIMULATED, pack
@@ -22,12 +23,16 @@ def _item() -> Item:
     return Item(call, method, Operation((OBJ,), (LEDGER,), call.method, 1, call.argument, CREDENTIALS))
 
 
+def _cache() -> HistoryCache:
+    return HistoryCache(threshold(1), Trust(threshold(1)))
+
+
 def _round(item: Item, cache: HistoryCache) -> QueryRound:
-    return QueryRound(threshold(1), cache, [item], whole_from=0, want_auth=False, views_max=100)
+    return QueryRound(threshold(1), cache, [item], range(6), whole_from=0, want_auth=False, views_max=100)
 
 
 def _asked_for_whole(query_round: QueryRound, server: int) -> bool:
-    message = parse_to_server_untrusted(query_round.message(server, 1), 1)[1]
+    message = parse_to_server_untrusted(query_round.message(server), 1)[1]
     assert isinstance(message, Query)
     return message.items[0].whole
 
@@ -38,18 +43,17 @@ def _reply(answer: bytes) -> QueryReply:
 
 def _judged(query_round: QueryRound, answers: dict[int, bytes]) -> bool | None:
     outcome: bool | None = None
-    replies = {}
     for server, answer in answers.items():
-        query_round.message(server, 1)
-        replies[server] = _reply(answer)
-        query_round.note(server, replies[server])
-        outcome = query_round.judge(dict(replies), final=False)
+        query_round.message(server)
+        query_round.take_untrusted(server, _reply(answer).pack(query_round.number), 6)
+        query_round.note_new()
+        outcome = query_round.judge(False)
     return outcome
 
 
 def test_one_server_sends_a_long_answer_and_the_others_its_digest() -> None:
     item = _item()
-    query_round = _round(item, HistoryCache(threshold(1)))
+    query_round = _round(item, _cache())
     assert [_asked_for_whole(query_round, s) for s in range(3)] == [True, False, False]
     assert _judged(query_round, {0: LONG, **dict.fromkeys(range(1, 5), answer_digest(LONG))}) is True
     assert item.answer().value == LONG
@@ -57,7 +61,7 @@ def test_one_server_sends_a_long_answer_and_the_others_its_digest() -> None:
 
 def test_when_the_long_answer_is_a_lie_everybody_is_asked_for_it_next() -> None:
     """Also when more digests come in the same round: they are no long answers."""
-    item, cache = _item(), HistoryCache(threshold(1))
+    item, cache = _item(), _cache()
     lied = _round(item, cache)
     assert _judged(lied, {0: b"a lie", **dict.fromkeys(range(1, 6), answer_digest(LONG))}) is None
     assert item.result is None
