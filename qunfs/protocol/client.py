@@ -8,7 +8,7 @@ each takes n of a finite pool of buffers before it starts (Small Byzantine Quoru
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from qunfs.protocol.errors import QunfsError
 from qunfs.protocol.fetching import fetch
@@ -19,7 +19,7 @@ from qunfs.protocol.operation import Call, Registry
 from qunfs.protocol.planning import Identity, Planner
 from qunfs.protocol.quorum import QuorumSystem
 from qunfs.protocol.quorum_rpc import Alike, Phase, QuorumRpc
-from qunfs.protocol.steps import Leave, Means, Pause, Running
+from qunfs.protocol.steps import Leave, Means, Pause, Queue, Running
 from qunfs.protocol.trust import Trust
 from qunfs.protocol.updating import update
 
@@ -41,8 +41,7 @@ class _Work:
     waits_for_buffers: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(NamedTuple):
     """What became of an operation: ``result`` (bytes, or a list of Answer) or ``error``."""
 
     ticket: int
@@ -191,18 +190,19 @@ class Client:
                 self._complete(work, Completion(work.ticket, None, error))
                 return
             value = None
-            if isinstance(step, Phase):
+            if isinstance(step, Queue):
+                if not self._enter_queues(work, step.objects):
+                    work.waits_for_queue = True
+                    return
+            elif isinstance(step, Leave):
+                self._leave_queues(work)
+            elif isinstance(step, Pause):
+                work.wake_at = self._now + step.seconds
+                return
+            else:
                 work.phase = step
                 self.rpc.start(step, self._now)
                 self._by_phase[step.number] = work
-                return
-            if isinstance(step, Pause):
-                work.wake_at = self._now + step.seconds
-                return
-            if isinstance(step, Leave):
-                self._leave_queues(work)
-            elif not self._enter_queues(work, step.objects):
-                work.waits_for_queue = True
                 return
 
     def _complete(self, work: _Work, completion: Completion) -> None:

@@ -15,17 +15,23 @@ def fetch(means: Means, calls: list[Call]) -> Running:
     """
     items = [_item(means, call) for call in calls]
     means.counters["queries"] += len(items)
-    groups: dict[int, list[Item]] = {}
-    for item in items:
-        groups.setdefault(item.operation.objects[0] % means.quorums.n, []).append(item)
-    most = means.limits.queries_per_message_max
-    for group in groups.values():
-        for start in range(0, len(group), most):
-            yield from _fetch(means, group[start : start + most])
+    for batch in _batches(means, items):
+        yield from _fetch(means, batch)
     for item in items:
         if item.result is not None and item.result.code not in (Code.OK, Code.FAILED):
             raise OperationRefused(f"replicas refused the query: {item.result.code.name.lower()}")
     return [item.answer() for item in items]
+
+
+def _batches(means: Means, items: list[Item]) -> list[list[Item]]:
+    """Queries that go to one preferred quorum together."""
+    if len(items) == 1:
+        return [items]
+    most = means.limits.queries_per_message_max
+    groups: dict[int, list[Item]] = {}
+    for item in items:
+        groups.setdefault(item.operation.objects[0] % means.quorums.n, []).append(item)
+    return [group[start : start + most] for group in groups.values() for start in range(0, len(group), most)]
 
 
 def _item(means: Means, call: Call) -> Item:
@@ -41,7 +47,9 @@ def _fetch(means: Means, items: list[Item]) -> Running:
     attempt = 0
     pending = items
     while pending:
-        whole_from = next((s for s in order if s in means.rpc.reachable), order[0])
+        whole_from = None
+        if any(item.call.large for item in pending):
+            whole_from = next((s for s in order if s in means.rpc.reachable), order[0])
         views_max = means.limits.views_tried_max
         yield QueryRound(means.quorums, means.cache, pending, order, whole_from, len(items) == 1, views_max)
         pending = [item for item in pending if item.result is None]

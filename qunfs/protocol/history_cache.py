@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from struct import Struct
 from typing import Final
 
 from qunfs.protocol.authenticator import MAC_BYTES
@@ -45,7 +46,7 @@ class HistoryCache:
 
     def __init__(self, quorums: QuorumSystem, trust: Trust) -> None:
         self._trust = trust
-        self._vector_bytes: Final = quorums.n * MAC_BYTES
+        self._vector: Final = Struct(f"{MAC_BYTES}s" * quorums.n)
         self._objects: OrderedDict[int, list[Held]] = OrderedDict()
 
     def of(self, obj: int) -> Sequence[Held]:
@@ -65,17 +66,17 @@ class HistoryCache:
         with_macs = {s: held.history for held in self.of(obj) if held.vectors for s in servers_of(held.servers)}
         return {server: history for server, history in with_macs.items() if not self._trust.left_out(server)}
 
-    def vectors(self, shown: ObjectHistorySet) -> list[tuple[bytes, int]]:
-        """For each history of a set in order, the bytes that its MACs are in and where they begin."""
+    def macs(self, shown: ObjectHistorySet) -> list[tuple[bytes, ...]]:
+        """For each history of a set in the order of its groups, its MACs by server."""
         found = {s: held for held in self.of(shown.obj) if held.vectors for s in servers_of(held.servers & shown.mask)}
-        places: list[tuple[bytes, int]] = []
+        macs: list[tuple[bytes, ...]] = []
         for history, servers in shown.groups:
             for server in servers_of(servers):
                 held = found.get(server)
                 if held is None or held.history != history:
                     raise LocalError("a request shows a history that is not held")
-                places.append((held.vectors[server], held.at))
-        return places
+                macs.append(self._vector.unpack_from(held.vectors[server], held.at))
+        return macs
 
     def note(self, objects: Iterable[int], shown: Iterable[Shown], servers: int, vectors: Vectors, at: int = 0) -> int:
         """Remember what some servers have shown of some objects, with MACs that begin there; where the next begin.
@@ -86,7 +87,7 @@ class HistoryCache:
             if one.history is not None:
                 self._remember(obj, Held(one.history, servers, vectors if one.vector else _NO_VECTORS, at))
             if one.vector:
-                at += self._vector_bytes
+                at += self._vector.size
         return at
 
     def _remember(self, obj: int, new: Held) -> None:

@@ -7,6 +7,7 @@ more evidence than they need, from the least suspected servers: one history with
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from qunfs.protocol.classify import Classification, Request, RequestRefused, Setup, classify, proven, setup, unanimous
 from qunfs.protocol.history import ZERO, Candidate, Kind, ObjectHistorySet, ReplicaHistory
@@ -17,8 +18,7 @@ from qunfs.protocol.quorum import QuorumSystem, servers_of
 from qunfs.protocol.trust import Trust
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A request and the candidate that it makes at every replica that accepts it."""
 
     request: Request

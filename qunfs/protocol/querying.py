@@ -94,11 +94,11 @@ class Reading(Phase):
     def message(self, server: int) -> bytes:
         """The query for one server; again the same when it is asked again, lest "unchanged" mean two things."""
         bit = 1 << server
-        claims = tuple([to_claim(held, server, self._want_auth) for held in self._held])
-        chosen = server == self._chosen
         for told in self._told:
             if told.servers & bit:
                 return told.payload
+        claims = tuple([to_claim(held, server, self._want_auth) for held in self._held])
+        chosen = server == self._chosen
         for told in self._told:
             if told.claims == claims and told.chosen == chosen:
                 told.servers |= bit
@@ -150,13 +150,12 @@ class QueryRound(Reading):
         cache: HistoryCache,
         items: Sequence[Item],
         order: Sequence[int],
-        whole_from: int,
+        whole_from: int | None,
         want_auth: bool,
         views_max: int,
     ) -> None:
-        large = any(item.call.large for item in items)
         objects = tuple([item.operation.objects for item in items])
-        super().__init__("QUERY", order, cache, objects, want_auth, whole_from if large else None)
+        super().__init__("QUERY", order, cache, objects, want_auth, whole_from)
         self._quorums, self._items, self._views_max = quorums, items, views_max
         self._all_whole: Final = [item.everyone_whole for item in items]
         """Per item whether everybody is asked for the whole answer in this round, fixed before its replies come."""

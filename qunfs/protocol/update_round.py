@@ -3,7 +3,6 @@
 from collections.abc import Generator, Sequence
 from typing import Any, Final, NamedTuple
 
-from qunfs.protocol.authenticator import MAC_BYTES
 from qunfs.protocol.execution import Code
 from qunfs.protocol.history import Candidate, Kind, ReplicaHistory
 from qunfs.protocol.history_cache import HistoryCache
@@ -91,7 +90,7 @@ class UpdateRound(Phase):
 class _Request(UpdateRound):
     """A METHOD, BARRIER or COPY: one body for all servers, and the column of MACs that each can check."""
 
-    __slots__ = ("_body", "_head", "_vectors")
+    __slots__ = ("_body", "_columns", "_head")
 
     def __init__(self, means: Means, prepared: Prepared, home: int, everyone: bool) -> None:
         request, (candidate, conditioned) = prepared.request, prepared.made
@@ -101,15 +100,13 @@ class _Request(UpdateRound):
         super().__init__(request.kind.name, means, candidate, home, everyone, expected)
         self._body = pack_update_body(request)
         self._head = b""
-        self._vectors: list[tuple[bytes, int]] = []
-        for shown in (*request.views, *request.evidence):
-            self._vectors += means.cache.vectors(shown)
+        macs = [m for shown in (*request.views, *request.evidence) for m in means.cache.macs(shown)]
+        self._columns = [b"".join(column) for column in zip(*macs, strict=True)] or [b""] * means.quorums.n
 
     def message(self, server: int) -> bytes:
         if not self._head:
             self._head = pack_update(self.number, self._body, b"")
-        start, end = server * MAC_BYTES, (server + 1) * MAC_BYTES
-        return self._head + b"".join([vectors[at + start : at + end] for vectors, at in self._vectors])
+        return self._head + self._columns[server]
 
 
 class _Adoption(UpdateRound):
