@@ -106,14 +106,14 @@ class Client:
     def connected(self, server: int, now: float) -> None:
         """A connection to a server is up."""
         self._now = now
+        self._trust.reached(self.rpc.reachable | {server})
         self.rpc.connected(server, now)
-        self._trust.reached(self.rpc.reachable)
 
     def disconnected(self, server: int, now: float) -> None:
         """The connection to a server is gone."""
         self._now = now
+        self._trust.reached(self.rpc.reachable - {server})
         self.rpc.disconnected(server, now)
-        self._trust.reached(self.rpc.reachable)
         self._settle()
 
     def receive(self, server: int, payload: bytes, now: float) -> None:

@@ -68,14 +68,16 @@ class HistoryCache:
 
     def macs(self, shown: ObjectHistorySet) -> list[tuple[bytes, ...]]:
         """For each history of a set in the order of its groups, its MACs by server."""
-        found = {s: held for held in self.of(shown.obj) if held.vectors for s in servers_of(held.servers & shown.mask)}
         macs: list[tuple[bytes, ...]] = []
         for history, servers in shown.groups:
-            for server in servers_of(servers):
-                held = found.get(server)
-                if held is None or held.history != history:
-                    raise LocalError("a request shows a history that is not held")
-                macs.append(self._vector.unpack_from(held.vectors[server], held.at))
+            found: dict[int, tuple[bytes, ...]] = {}
+            for held in self.of(shown.obj):
+                if held.servers & servers and held.vectors and held.history == history:
+                    for server in servers_of(held.servers & servers):
+                        found[server] = self._vector.unpack_from(held.vectors[server], held.at)
+            if mask_of(list(found)) != servers:
+                raise LocalError("a request shows a history that is not held")
+            macs += [found[server] for server in sorted(found)]
         return macs
 
     def note(self, objects: Iterable[int], shown: Iterable[Shown], servers: int, vectors: Vectors, at: int = 0) -> int:

@@ -35,7 +35,8 @@ class Alike:
     """The whole reply but the vectors."""
     reply: Reply
     """What it says; a history that comes with a vector has a stand-in for it."""
-    vectors_bytes: int
+    length: int
+    """That of a whole reply, vectors included."""
     vectors: dict[int, bytes] = field(default_factory=dict)
     """By server; those of servers that have since replied otherwise stay."""
     servers: int = 0
@@ -89,13 +90,12 @@ class Phase(ABC):
         else:
             kind, _, end = reply_head_untrusted(payload)
             reply = parse_reply_body_untrusted(kind, payload[REPLY_HEAD.size : end], self.objects, self.expected)
-            alike = Alike(payload[:end], reply, pending_vectors(reply) * servers * MAC_BYTES)
-        vectors = payload[len(alike.head) :]
-        if len(vectors) != alike.vectors_bytes:
+            alike = Alike(payload[:end], reply, end + pending_vectors(reply) * servers * MAC_BYTES)
+        if len(payload) != alike.length:
             raise MalformedMessage("more or fewer vectors of MACs than histories")
         if self.replied >> server & 1:
             self._forget(server)
-        alike.vectors[server] = vectors
+        alike.vectors[server] = payload[len(alike.head) :]
         if not alike.servers:
             self.alike.append(alike)
         alike.servers |= 1 << server

@@ -15,9 +15,9 @@ CLOCK_TRIES: Final = 3
 
 def update(means: Means, call: Call) -> Running:
     """The answer of an update.  Raises LocalError, and OperationRefused when more servers refuse it than can lie."""
-    ids, types = zip(*sorted(call.objects), strict=True)
-    if call.home not in ids:
+    if call.home not in [obj for obj, _ in call.objects]:
         raise LocalError("the home object of an update must be one of its objects")
+    ids, types = zip(*sorted(call.objects), strict=True)
     yield Queue(ids)
     means.counters["updates"] += 1
     means.sequence += 1
