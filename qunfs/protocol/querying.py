@@ -60,8 +60,8 @@ class _Told:
     claims: tuple[ReplicaHistory | None, ...]
     """What they are told that the client holds of theirs, for each object of each item in order."""
     chosen: bool
-    payload: bytes
     servers: int
+    payload: bytes = b""
 
 
 class Reading(Phase):
@@ -92,21 +92,31 @@ class Reading(Phase):
         """What is asked; ``claims`` has a digest, or nothing, for each object of each item."""
 
     def message(self, server: int) -> bytes:
-        """The query for one server; again the same when it is asked again, lest "unchanged" mean two things."""
+        """The query for one server, told the same when it is asked again, lest "unchanged" mean two things."""
         bit = 1 << server
         for told in self._told:
             if told.servers & bit:
-                return told.payload
+                return self._packed(told)
         claims = tuple([to_claim(held, server, self._want_auth) for held in self._held])
         chosen = server == self._chosen
         for told in self._told:
             if told.claims == claims and told.chosen == chosen:
                 told.servers |= bit
-                return told.payload
-        digests = tuple([b"" if claim is None else claim.digest[:HELD_BYTES] for claim in claims])
-        payload = Query(self.items(digests, chosen)).pack(self.number)
-        self._told.append(_Told(claims, chosen, payload, bit))
-        return payload
+                return self._packed(told)
+        told = _Told(claims, chosen, bit)
+        self._told.append(told)
+        return self._packed(told)
+
+    def _packed(self, told: _Told) -> bytes:
+        if not told.payload:
+            digests = tuple([b"" if claim is None else claim.digest[:HELD_BYTES] for claim in told.claims])
+            told.payload = Query(self.items(digests, told.chosen)).pack(self.number)
+        return told.payload
+
+    def ask_otherwise(self) -> None:
+        """From now on :meth:`items` gives something else."""
+        for told in self._told:
+            told.payload = b""
 
     def note(self, alike: Alike, servers: int) -> None:
         reply, at = alike.reply, 0
@@ -207,6 +217,7 @@ class QueryRound(Reading):
         judgement = self._judgement(index, item, _merged(parts))
         if isinstance(judgement, Named):
             item.at = judgement.versions
+            self.ask_otherwise()
         elif isinstance(judgement, Agreed):
             self._take(index, item, judgement, whole)
 

@@ -1,7 +1,14 @@
 """Rounds of queries: long answers, named versions, proofs on siblings."""
 
 from qunfs.protocol.execution import Code
-from qunfs.protocol.history import ZERO_HISTORY, ZERO_TIMESTAMP
+from qunfs.protocol.history import (
+    ZERO,
+    ZERO_HISTORY,
+    ZERO_TIMESTAMP,
+    LogicalTimestamp,
+    ReplicaHistory,
+    method,
+)
 from qunfs.protocol.history_cache import HistoryCache
 from qunfs.protocol.messages import Query, QueryReply, QueryResult, Shown
 from qunfs.protocol.operation import Call, Operation
@@ -17,10 +24,10 @@ LONG = b"a long answer"
 
 
 def _item() -> Item:
-    method = SIMULATED.find("ledger.fetch", 1)
-    assert method is not None
+    fetch = SIMULATED.find("ledger.fetch", 1)
+    assert fetch is not None
     call = Call("ledger.fetch", ((OBJ, LEDGER),), pack(None), CREDENTIALS, large=True)
-    return Item(call, method, Operation((OBJ,), (LEDGER,), call.method, 1, call.argument, CREDENTIALS))
+    return Item(call, fetch, Operation((OBJ,), (LEDGER,), call.method, 1, call.argument, CREDENTIALS))
 
 
 def _cache() -> HistoryCache:
@@ -57,6 +64,26 @@ def test_one_server_sends_a_long_answer_and_the_others_its_digest() -> None:
     assert [_asked_for_whole(query_round, s) for s in range(3)] == [True, False, False]
     assert _judged(query_round, {0: LONG, **dict.fromkeys(range(1, 5), answer_digest(LONG))}) is True
     assert item.answer().value == LONG
+
+
+def test_servers_asked_after_a_version_is_settled_are_asked_for_it() -> None:
+    """Two of the histories are ahead with an incomplete version, so that too few answer at the settled one."""
+    item = _item()
+    query_round = _round(item, _cache())
+    ahead = method(LogicalTimestamp(1, 0, 1, b"d" * 32), (OBJ,), (ZERO_TIMESTAMP,))
+    for server in range(5):
+        query_round.message(server)
+        history = ZERO_HISTORY if server < 3 else ReplicaHistory((ZERO, ahead))
+        lt = ZERO_TIMESTAMP if server < 1 else ahead.lt
+        reply = QueryReply((QueryResult(Code.OK, (lt,), answer_digest(LONG), (Shown(history, b""),)),))
+        query_round.take_untrusted(server, reply.pack(query_round.number), 6)
+    query_round.note_new()
+    assert query_round.judge(False) is None
+    assert item.at == (ZERO_TIMESTAMP,)
+    for server in (5, 1):
+        message = parse_to_server_untrusted(query_round.message(server), 1)[1]
+        assert isinstance(message, Query)
+        assert message.items[0].at == ZERO_TIMESTAMP.pack()
 
 
 def test_when_the_long_answer_is_a_lie_everybody_is_asked_for_it_next() -> None:
