@@ -97,6 +97,22 @@ def judge(
     return Named((record.lt,)) if agreed is None else agreed
 
 
+def unanimous_answer(quorums: QuorumSystem, joint: Sequence[Fresh], servers: int) -> Agreed | None:
+    """The answer if a whole quorum and nobody else has replied, all the same and at the heads of the same histories.
+
+    That is nearly always so, and what :func:`judge` and :func:`newest_snapshot` come to then: all records of these
+    histories but barriers are proven, so the newest version is the head, and nothing is later.  ``joint`` has one entry
+    for each object of the query.  None says to ask them.
+    """
+    first = joint[0]
+    if first.code is Code.NO_VERSION or not quorums.contains_quorum(servers):
+        return None
+    for fresh in joint:
+        if fresh.lt != fresh.history.head.lt:
+            return None
+    return Agreed(first.code, first.answer, servers)
+
+
 def agreement(quorums: QuorumSystem, replies: Mapping[int, Fresh]) -> Agreed | None:
     """The answer that more servers gave than can lie."""
     votes: dict[tuple[Code, bytes], int] = {}

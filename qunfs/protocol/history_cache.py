@@ -1,84 +1,102 @@
 """The object history sets a client holds (paper section 3.5, "cached object history set")."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from struct import Struct
+from typing import Final
 
+from qunfs.protocol.authenticator import MAC_BYTES
+from qunfs.protocol.errors import LocalError
 from qunfs.protocol.history import ObjectHistorySet, ReplicaHistory
 from qunfs.protocol.messages import Shown
-from qunfs.protocol.quorum import QuorumSystem
+from qunfs.protocol.quorum import QuorumSystem, mask_of, servers_of
+from qunfs.protocol.trust import Trust
 
-_PATIENCE: Final = 6
-"""Attempts under one explanation: enough for a barrier, a copy and a method, each with something in its way."""
 _OBJECTS_KEPT: Final = 65_536
 """Objects remembered per client; forgetting one costs a round trip at its next update."""
 
+Vectors = Mapping[int, bytes]
+"""By server, what came behind the body of its reply: the MACs for all servers of one history after the other."""
+_NO_VECTORS: Final[Vectors] = {}
 
-class Held(NamedTuple):
-    """A history that a server showed, with its MACs for all servers (empty when they were not asked for)."""
+
+@dataclass(slots=True)
+class Held:
+    """One history and the servers that showed it, each with its MACs for all servers or none of them with any."""
 
     history: ReplicaHistory
-    vector: bytes
+    servers: int
+    vectors: Vectors
+    """Without MACs: empty."""
+    at: int
+    """Where the MACs of this history begin in the vectors."""
+
+
+def to_claim(held: Sequence[Held], server: int, want_auth: bool) -> ReplicaHistory | None:
+    """What a server may be told that the client holds of it, so that it need not send it again."""
+    for one in held:
+        if one.servers >> server & 1:
+            return None if want_auth and not one.vectors else one.history
+    return None
 
 
 class HistoryCache:
-    """Per object and server the last history shown; also keeps what each server is suspected of."""
+    """Per object and server the last history shown."""
 
-    def __init__(self, quorums: QuorumSystem) -> None:
-        self._quorums = quorums
-        self._reporters: dict[int, int] = {}
-        """Per server the bitmap of those that found MACs of its bad."""
-        self._disagreements: set[tuple[int, int]] = set()
-        """Pairs of servers of which one says that the other's MAC is bad: one of each pair lies."""
-        self._explained = 0
-        self._explanations: list[tuple[int, ...]] = [()]
-        """Sets of servers without which nobody disagrees with anybody, the most plausible first."""
-        self._futile = 0
-        self.doubted: tuple[int, ...] = ()
-        """One of these sets; never so many that no quorum is left."""
-        self._objects: OrderedDict[int, dict[int, Held]] = OrderedDict()
-        self.suspicion: dict[int, int] = {}
+    def __init__(self, quorums: QuorumSystem, trust: Trust) -> None:
+        self._trust = trust
+        self._vector: Final = Struct(f"{MAC_BYTES}s" * quorums.n)
+        self._objects: OrderedDict[int, list[Held]] = OrderedDict()
 
-    def of(self, obj: int) -> dict[int, Held]:
-        """What is held of an object, by server; not to be changed by the caller."""
+    def of(self, obj: int) -> Sequence[Held]:
+        """What is held of an object; no server is in two of them."""
         held = self._objects.get(obj)
         if held is None:
-            return {}
+            return ()
         self._objects.move_to_end(obj)
         return held
 
-    def authenticated(self, obj: int) -> dict[int, Held]:
-        """What is held with MACs, and so can be shown to servers.
+    def histories(self, obj: int) -> dict[int, ReplicaHistory]:
+        """The histories held of an object, by server."""
+        return {server: held.history for held in self.of(obj) for server in servers_of(held.servers)}
 
-        A server whose MACs more servers found bad than can lie is malevolent and left out (paper section 3.5), and so
-        are those doubted for now.
+    def authenticated(self, obj: int) -> dict[int, ReplicaHistory]:
+        """Those that are held with MACs and whose servers are not left out, so that they can be shown to others."""
+        with_macs = {s: held.history for held in self.of(obj) if held.vectors for s in servers_of(held.servers)}
+        return {server: history for server, history in with_macs.items() if not self._trust.left_out(server)}
+
+    def macs(self, shown: ObjectHistorySet) -> list[tuple[bytes, ...]]:
+        """For each history of a set in the order of its groups, its MACs by server."""
+        macs: list[tuple[bytes, ...]] = []
+        for history, servers in shown.groups:
+            found: dict[int, tuple[bytes, ...]] = {}
+            for held in self.of(shown.obj):
+                if held.servers & servers and held.vectors and held.history == history:
+                    for server in servers_of(held.servers & servers):
+                        found[server] = self._vector.unpack_from(held.vectors[server], held.at)
+            if mask_of(list(found)) != servers:
+                raise LocalError("a request shows a history that is not held")
+            macs += [found[server] for server in sorted(found)]
+        return macs
+
+    def note(self, objects: Iterable[int], shown: Iterable[Shown], servers: int, vectors: Vectors, at: int = 0) -> int:
+        """Remember what some servers have shown of some objects, with MACs that begin there; where the next begin.
+
+        ``vectors`` may come to hold those of more servers later.
         """
-        doubted = self.doubted
-        return {
-            s: held for s, held in self.of(obj).items() if held.vector and s not in doubted and not self.convicted(s)
-        }
+        for obj, one in zip(objects, shown, strict=False):
+            if one.history is not None:
+                self._remember(obj, Held(one.history, servers, vectors if one.vector else _NO_VECTORS, at))
+            if one.vector:
+                at += self._vector.size
+        return at
 
-    def to_claim(self, obj: int, server: int, want_auth: bool) -> Held | None:
-        """What a server may be told that the client holds of it, so that it need not send it again."""
-        held = self.of(obj).get(server)
-        return None if held is None or (want_auth and not held.vector) else held
-
-    def convicted(self, server: int) -> bool:
-        """Whether more servers found MACs of this one bad than can lie."""
-        return self._quorums.exceeds_malevolent(self._reporters.get(server, 0))
-
-    def note(self, obj: int, server: int, shown: Shown, before: Held | None) -> Held | None:
-        """Remember what a server showed; ``before`` is what it was told that the client holds.
-
-        Returns what is held now, None when the server said "unchanged" without ground.
-        """
-        if shown.history is None:
-            return before
-        held = Held(shown.history, shown.vector)
-        if obj not in self._objects and len(self._objects) >= _OBJECTS_KEPT:
+    def _remember(self, obj: int, new: Held) -> None:
+        before = self._objects.get(obj)
+        if before is None and len(self._objects) >= _OBJECTS_KEPT:
             self._objects.popitem(last=False)
-        self._objects.setdefault(obj, {})[server] = held
-        return held
+        self._objects[obj] = [new, *_without(before, new.servers, new)] if before else [new]
 
     def culled(self, pairs: Iterable[tuple[int, int]], reporter: int) -> None:
         """A server did not accept others' MACs, by object and issuer; nobody can tell which of the two lies.
@@ -86,54 +104,26 @@ class HistoryCache:
         The histories are dropped: a liar could lock them in behind "unchanged" otherwise.
         """
         for obj, issuer in dict.fromkeys(pairs):
-            if 0 <= issuer < self._quorums.n and issuer != reporter:
-                self._objects.get(obj, {}).pop(issuer, None)
-                self._reporters[issuer] = self._reporters.get(issuer, 0) | 1 << reporter
-                self._disagreements.add((min(issuer, reporter), max(issuer, reporter)))
-                self.suspect(issuer)
-
-    def reconsider(self) -> None:
-        """Something that doubting others may help with went wrong: explain who disagrees with whom, and do without.
-
-        Some explanation is made of liars only, so it comes to views without them for as long as a repair takes.  Under
-        suspicion alone, a liar whose MACs are bad for one server only would tie with it for good.
-        """
-        if len(self._disagreements) > self._explained:
-            self._explained, self._futile = len(self._disagreements), 0
-            spare = self._quorums.n - self._quorums.preferred(range(self._quorums.n))
-            self._explanations = sorted(set(_covers(sorted(self._disagreements), spare)), key=self._plausibility)
-        if not self._explanations:  # more servers are faulty than may be, or keys have changed
-            self._disagreements.clear()
-            self._explained, self._explanations = 0, [()]
-        self.doubted = self._explanations[self._futile // _PATIENCE % len(self._explanations)]
-        self._futile += 1
-
-    def _plausibility(self, servers: tuple[int, ...]) -> tuple[int, int, tuple[int, ...]]:
-        """Few servers, and rather those that issued than those that complained: a liar's complaints are harmless."""
-        accusations = sum(self._reporters.get(server, 0).bit_count() for server in servers)
-        return len(servers), -accusations, servers
-
-    def suspect(self, server: int) -> None:
-        """Count one more reason to do without a server where there is a choice."""
-        self.suspicion[server] = self.suspicion.get(server, 0) + 1
+            if self._trust.is_server(issuer) and issuer != reporter:
+                if obj in self._objects:
+                    self._objects[obj] = _without(self._objects[obj], 1 << issuer)
+                self._trust.accuse(issuer, reporter)
 
 
-def _covers(disagreements: list[tuple[int, int]], spare: int) -> Iterator[tuple[int, ...]]:
-    """Sets of at most so many servers that have one of each pair: 2 to the power of spare at most, some repeated."""
-    if not disagreements:
-        yield ()
-    elif spare:
-        for server in disagreements[0]:
-            rest = [pair for pair in disagreements if server not in pair]
-            for cover in _covers(rest, spare - 1):
-                yield tuple(sorted((server, *cover)))
+def _without(held: Sequence[Held], servers: int, joined: Held | None = None) -> list[Held]:
+    """What is held of all other servers; those of the reply that ``joined`` is from are joined with it."""
+    kept = []
+    for one in held:
+        one.servers &= ~servers
+        if not one.servers:
+            continue
+        if joined is None or one.history is not joined.history or one.vectors is not joined.vectors:
+            kept.append(one)
+        else:
+            joined.servers |= one.servers
+    return kept
 
 
-def history_set(obj: int, held: dict[int, Held], servers: Iterable[int]) -> ObjectHistorySet:
+def history_set(obj: int, histories: Mapping[int, ReplicaHistory], servers: Iterable[int]) -> ObjectHistorySet:
     """The object history set of some of the servers that a client holds histories of."""
-    mask = 0
-    histories = {}
-    for server in servers:
-        mask |= 1 << server
-        histories[server] = held[server].history
-    return ObjectHistorySet.of(obj, histories, mask)
+    return ObjectHistorySet.of(obj, histories, mask_of(list(servers)))

@@ -5,19 +5,20 @@ candidate first; a merely repairable record of several objects is repaired on al
 more evidence than they need, from the least suspected servers: one history with a bad MAC has a request refused.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from qunfs.protocol.classify import Classification, Request, RequestRefused, Setup, classify, proven, setup, unanimous
-from qunfs.protocol.history import ZERO, Candidate, Kind, ObjectHistorySet
-from qunfs.protocol.history_cache import Held, HistoryCache, history_set
+from qunfs.protocol.history import ZERO, Candidate, Kind, ObjectHistorySet, ReplicaHistory
+from qunfs.protocol.history_cache import HistoryCache, history_set
 from qunfs.protocol.limits import DEFAULT_LIMITS
 from qunfs.protocol.operation import Operation
 from qunfs.protocol.quorum import QuorumSystem, servers_of
+from qunfs.protocol.trust import Trust
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A request and the candidate that it makes at every replica that accepts it."""
 
     request: Request
@@ -68,24 +69,18 @@ class Identity:
 
 
 class Planner:
-    """Plans for one client.  ``order_of(obj)`` lists the servers from the most to the least preferred."""
+    """Plans for one client."""
 
     def __init__(
-        self,
-        quorums: QuorumSystem,
-        cache: HistoryCache,
-        identity: Identity,
-        order_of: Callable[[int], Sequence[int]],
-        views_max: int,
+        self, quorums: QuorumSystem, cache: HistoryCache, identity: Identity, trust: Trust, views_max: int
     ) -> None:
         self._quorums, self._cache, self._identity = quorums, cache, identity
-        self._order_of, self._views_max = order_of, views_max
+        self._trust, self._views_max = trust, views_max
 
-    def _ranked(self, obj: int, servers: Mapping[int, object]) -> list[int]:
-        suspicion = self._cache.suspicion
-        return sorted((s for s in self._order_of(obj) if s in servers), key=lambda s: suspicion.get(s, 0))
+    def _ranked(self, obj: int, servers: Container[int]) -> list[int]:
+        return [s for s in self._trust.preference(obj).to_show if s in servers]
 
-    def _views(self, obj: int, held: dict[int, Held]) -> Iterator[ObjectHistorySet]:
+    def _views(self, obj: int, held: Mapping[int, ReplicaHistory]) -> Iterator[ObjectHistorySet]:
         for mask in self._quorums.views_within(self._ranked(obj, held), self._views_max):
             yield history_set(obj, held, servers_of(mask))
 
@@ -101,6 +96,30 @@ class Planner:
 
     def method_views(self, objects: Sequence[int], fresh: frozenset[int]) -> list[ObjectHistorySet] | None:
         """Views under which every object classifies METHOD, given all proofs at hand."""
+        return self.agreed_views(objects, fresh) or self.searched_views(objects, fresh)
+
+    def agreed_views(self, objects: Sequence[int], fresh: frozenset[int]) -> list[ObjectHistorySet] | None:
+        """The views if, on each object, the preferred quorum shows one history that ends in an object version.
+
+        That is nearly always so.  It is what :meth:`searched_views` finds first; None says to ask that.
+        """
+        views = []
+        for obj in objects:
+            view = ObjectHistorySet(obj, ()) if obj in fresh else self._agreed_view(obj)
+            if view is None:
+                return None
+            views.append(view)
+        return views
+
+    def _agreed_view(self, obj: int) -> ObjectHistorySet | None:
+        view = self._trust.preference(obj).view
+        for held in self._cache.of(obj):
+            if held.servers & view == view != 0 and held.vectors and held.history.latest.kind is not Kind.BARRIER:
+                return ObjectHistorySet(obj, ((held.history, view),))
+        return None
+
+    def searched_views(self, objects: Sequence[int], fresh: frozenset[int]) -> list[ObjectHistorySet] | None:
+        """The same in general: objects may use different views, and a proof found anywhere holds for all of them."""
         held = {obj: self._cache.authenticated(obj) for obj in objects if obj not in fresh}
         first: list[ObjectHistorySet] = []
         for obj in objects:
@@ -130,7 +149,7 @@ class Planner:
         if self.method_views(sorted(wanted), frozenset()) is not None:
             return Ready()
         held = {obj: self._cache.authenticated(obj) for obj in sorted(objects)}
-        both = {s: None for s in range(self._quorums.n) if all(s in h for h in held.values())}
+        both = [s for s in range(self._quorums.n) if all(s in h for h in held.values())]
         established = proven(self._quorums, self._evidence(objects, self._quorums.n))
         ranked = self._ranked(sorted(wanted)[0], both)
         masks = list(self._quorums.views_within(ranked, self._views_max))
@@ -141,7 +160,7 @@ class Planner:
     def _step(
         self,
         search: "_Search",
-        held: dict[int, dict[int, Held]],
+        held: dict[int, dict[int, ReplicaHistory]],
         turn: int,
     ) -> Plan:
         more: set[int] = set()
@@ -220,7 +239,7 @@ class Planner:
 
     def _related(self, objects: Sequence[int]) -> list[int]:
         """The objects and those siblings on which their heads may be proven: as many as a request can show."""
-        heads = {h.history.head for obj in objects for h in self._cache.authenticated(obj).values()}
+        heads = {h.head for obj in objects for h in self._cache.authenticated(obj).values()}
         siblings = {s for head in sorted(heads, key=lambda r: r.lt, reverse=True) for s in head.objects}
         more = sorted(siblings - set(objects))
         return [*objects, *more[: DEFAULT_LIMITS.evidence_sets_max - len(objects)]]
@@ -274,11 +293,11 @@ class _Search:
         return not self._ready[obj] and self._copy_view(obj, source) is None
 
 
-def _holders(record: Candidate, held: dict[int, dict[int, Held]]) -> int:
+def _holders(record: Candidate, held: dict[int, dict[int, ReplicaHistory]]) -> int:
     """The servers that showed a record."""
     mask = 0
     for histories in held.values():
-        for server, shown in histories.items():
-            if record in shown.history:
+        for server, history in histories.items():
+            if record in history:
                 mask |= 1 << server
     return mask

@@ -1,7 +1,9 @@
 """The client's half of queries: one batch of them to one preferred quorum (Figure 3, ``c_fetch``)."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from qunfs.protocol.answering import (
     Agreed,
@@ -13,13 +15,15 @@ from qunfs.protocol.answering import (
     agreement,
     judge,
     newest_snapshot,
+    unanimous_answer,
 )
 from qunfs.protocol.execution import Code
 from qunfs.protocol.history import ObjectHistorySet, ReplicaHistory
-from qunfs.protocol.history_cache import Held, HistoryCache, history_set
-from qunfs.protocol.messages import HELD_BYTES, Query, QueryItem, QueryReply, QueryResult, Reply, Shown
+from qunfs.protocol.history_cache import HistoryCache, history_set, to_claim
+from qunfs.protocol.messages import HELD_BYTES, Query, QueryItem, QueryReply, Shown
 from qunfs.protocol.operation import Answer, Call, Method, Operation
-from qunfs.protocol.quorum import QuorumSystem, mask_of
+from qunfs.protocol.quorum import QuorumSystem, mask_of, servers_of
+from qunfs.protocol.quorum_rpc import Alike, Phase
 from qunfs.protocol.sync import rows_digest
 
 
@@ -50,152 +54,219 @@ class Item:
 
 
 @dataclass(slots=True)
-class QueryRound:
-    """One phase for the items that have no result yet: packs, notes and judges."""
+class _Told:
+    """Servers that get the same bytes."""
 
-    quorums: QuorumSystem
-    cache: HistoryCache
-    items: Sequence[Item]
-    whole_from: int
-    want_auth: bool
-    views_max: int
-    told: dict[tuple[int, int, int], Held] = field(default_factory=dict)
-    shown: dict[tuple[int, int], tuple[ReplicaHistory, ...]] = field(default_factory=dict)
-    children: dict[tuple[int, int], ReplicaHistory] = field(default_factory=dict)
-    _all_whole: tuple[bool, ...] = ()
-    """Per item whether everybody is asked for the whole answer in this round, fixed before its replies come."""
-    _seen_before: tuple[Versions | None, ...] = ()
-    _packed: dict[tuple[QueryItem, ...], bytes] = field(default_factory=dict)
-    """Servers that showed the same histories get the same bytes."""
+    claims: tuple[ReplicaHistory | None, ...]
+    """What they are told that the client holds of theirs, for each object of each item in order."""
+    chosen: bool
+    servers: int
+    payload: bytes = b""
 
-    def __post_init__(self) -> None:
-        self._all_whole = tuple(item.everyone_whole for item in self.items)
-        self._seen_before = tuple(item.seen for item in self.items)
-        for item in self.items:
-            item.seen = None
 
-    def message(self, server: int, number: int) -> bytes:
-        """The query for one server, saying which histories of its are held."""
-        items = tuple([self._item(server, i, item) for i, item in enumerate(self.items)])
-        payload = self._packed.get(items)
-        if payload is None:
-            payload = self._packed[items] = Query(items).pack(number)
-        return payload
+class Reading(Phase):
+    """A read of histories: servers are told which of theirs the client holds, and need not send these again.
 
-    def _item(self, server: int, index: int, item: Item) -> QueryItem:
-        digests = []
-        for obj in item.operation.objects:
-            held = self.cache.to_claim(obj, server, self.want_auth)
-            if held is None:
-                digests.append(b"")
-                self.told.pop((server, index, obj), None)
-            else:
-                digests.append(held.history.digest[:HELD_BYTES])
-                self.told[server, index, obj] = held
-        whole = not item.call.large or self._all_whole[index] or server == self.whole_from
-        at = b"" if item.at is None else b"".join([lt.pack() for lt in item.at])
-        return QueryItem(item.operation.objects, tuple(digests), item.operation.wire, at, self.want_auth, whole)
+    ``chosen`` is the server that gets a message of its own, if any.
+    """
 
-    def note(self, server: int, reply: Reply) -> None:
-        """Remember the histories of a reply."""
+    __slots__ = ("_cache", "_chosen", "_held", "_ids", "_told", "_want_auth")
+
+    def __init__(
+        self,
+        name: str,
+        order: Sequence[int],
+        cache: HistoryCache,
+        objects: tuple[tuple[int, ...], ...],
+        want_auth: bool,
+        chosen: int | None = None,
+    ) -> None:
+        super().__init__(name, order, objects)
+        self._cache, self._want_auth, self._chosen = cache, want_auth, chosen
+        self._ids: Final = [obj for joint in objects for obj in joint]
+        self._held = [cache.of(obj) for obj in self._ids]
+        self._told: list[_Told] = []
+
+    @abstractmethod
+    def items(self, claims: tuple[bytes, ...], chosen: bool) -> tuple[QueryItem, ...]:
+        """What is asked; ``claims`` has a digest, or nothing, for each object of each item."""
+
+    def message(self, server: int) -> bytes:
+        """The query for one server, told the same when it is asked again, lest "unchanged" mean two things."""
+        bit = 1 << server
+        for told in self._told:
+            if told.servers & bit:
+                return self._packed(told)
+        claims = tuple([to_claim(held, server, self._want_auth) for held in self._held])
+        chosen = server == self._chosen
+        for told in self._told:
+            if told.claims == claims and told.chosen == chosen:
+                told.servers |= bit
+                return self._packed(told)
+        told = _Told(claims, chosen, bit)
+        self._told.append(told)
+        return self._packed(told)
+
+    def _packed(self, told: _Told) -> bytes:
+        if not told.payload:
+            digests = tuple([b"" if claim is None else claim.digest[:HELD_BYTES] for claim in told.claims])
+            told.payload = Query(self.items(digests, told.chosen)).pack(self.number)
+        return told.payload
+
+    def ask_otherwise(self) -> None:
+        """From now on :meth:`items` gives something else."""
+        for told in self._told:
+            told.payload = b""
+
+    def note(self, alike: Alike, servers: int) -> None:
+        reply, at = alike.reply, 0
         if not isinstance(reply, QueryReply):
             return
-        for index, (item, result) in enumerate(zip(self.items, reply.results, strict=False)):
-            histories = []
-            for obj, shown in zip(item.operation.objects, result.histories, strict=True):
-                held = self.cache.note(obj, server, shown, self.told.get((server, index, obj)))
-                if held is not None:
-                    histories.append(held.history)
-            if len(histories) == len(item.operation.objects):
-                self.shown[server, index] = tuple(histories)
-            child = result.followed
-            if child is not None and child.history.history is not None:
-                self.cache.note(child.obj, server, Shown(child.history.history, child.history.vector), None)
-                self.children[server, index] = child.history.history
+        for ids, result in zip(self.objects, reply.results, strict=True):
+            at = self._cache.note(ids, result.histories, servers, alike.vectors, at)
+            if result.followed is not None:
+                at = self._cache.note((result.followed.obj,), (result.followed.history,), servers, alike.vectors, at)
 
-    def judge(self, replies: dict[int, Reply], final: bool) -> bool | None:
+    def shown(
+        self, place: int, shown: Sequence[Shown], servers: int
+    ) -> Iterator[tuple[_Told, int, tuple[ReplicaHistory, ...]]]:
+        """The histories that these mean, where "unchanged" is what a server was told; by servers told the same.
+
+        ``place`` is that of the first object among those of all items.  Without servers that say so without ground.
+        """
+        for told in self._told:
+            some = servers & told.servers
+            if not some:
+                continue
+            claims = told.claims[place : place + len(shown)]
+            histories = [one.history or claim for one, claim in zip(shown, claims, strict=True)]
+            known = tuple([history for history in histories if history is not None])
+            if len(known) == len(shown):
+                yield told, some, known
+
+
+Parts = list[tuple[tuple[Fresh, ...], int]]
+"""Fresh replies about the objects of one query, and the bitmap of the servers that gave each."""
+
+
+class QueryRound(Reading):
+    """One phase for the items that have no result yet."""
+
+    __slots__ = ("_all_whole", "_items", "_quorums", "_seen_before", "_views_max")
+
+    def __init__(
+        self,
+        quorums: QuorumSystem,
+        cache: HistoryCache,
+        items: Sequence[Item],
+        order: Sequence[int],
+        whole_from: int | None,
+        want_auth: bool,
+        views_max: int,
+    ) -> None:
+        objects = tuple([item.operation.objects for item in items])
+        super().__init__("QUERY", order, cache, objects, want_auth, whole_from)
+        self._quorums, self._items, self._views_max = quorums, items, views_max
+        self._all_whole: Final = [item.everyone_whole for item in items]
+        """Per item whether everybody is asked for the whole answer in this round, fixed before its replies come."""
+        self._seen_before: Final = [item.seen for item in items]
+        for item in items:
+            item.seen = None
+
+    def items(self, claims: tuple[bytes, ...], chosen: bool) -> tuple[QueryItem, ...]:
+        items, place = [], 0
+        for item, all_whole in zip(self._items, self._all_whole, strict=True):
+            ids = item.operation.objects
+            whole = not item.call.large or all_whole or chosen
+            at = b"" if item.at is None else b"".join([lt.pack() for lt in item.at])
+            held = claims[place : place + len(ids)]
+            items.append(QueryItem(ids, held, item.operation.wire, at, self._want_auth, whole))
+            place += len(ids)
+        return tuple(items)
+
+    def judge(self, final: bool) -> bool | None:
         """Settle what can be settled; True when all is, or when nobody else will reply soon."""
-        answered = {s: r.results for s, r in replies.items() if isinstance(r, QueryReply)}
-        if not self.quorums.contains_quorum(mask_of(list(answered))):
+        answered = 0
+        for alike in self.alike:
+            answered |= alike.servers if isinstance(alike.reply, QueryReply) else 0
+        if not self._quorums.contains_quorum(answered):
             return None
-        done = True
-        for index, item in enumerate(self.items):
+        done, place = True, 0
+        for index, item in enumerate(self._items):
             if item.result is None:
-                self._settle(index, item, answered)
+                self._settle(index, item, place)
             done &= item.result is not None
+            place += len(item.operation.objects)
         return True if done or final else None
 
-    def _settle(self, index: int, item: Item, answered: dict[int, tuple[QueryResult, ...]]) -> None:
-        replies: dict[int, tuple[Fresh, ...]] = {}
+    def _settle(self, index: int, item: Item, place: int) -> None:
         whole: dict[bytes, bytes] = {}
-        for server, results in answered.items():
-            histories = self.shown.get((server, index))
-            if histories is None:
+        parts: Parts = []
+        for alike in self.alike:
+            if not isinstance(alike.reply, QueryReply):
                 continue
-            result = results[index]
-            answer = result.answer
-            came_whole = self._all_whole[index] or server == self.whole_from
-            if item.call.large and came_whole and result.code in (Code.OK, Code.FAILED):
-                whole[answer_digest(answer)] = answer
-                answer = answer_digest(answer)
-            replies[server] = tuple(
-                Fresh(h, lt, result.code, answer) for h, lt in zip(histories, result.lts, strict=True)
-            )
-        judgement = self._judgement(index, item, replies)
+            result = alike.reply.results[index]
+            for told, servers, histories in self.shown(place, result.histories, alike.servers):
+                answer = result.answer
+                came_whole = self._all_whole[index] or told.chosen
+                if item.call.large and came_whole and result.code in (Code.OK, Code.FAILED):
+                    whole[answer_digest(answer)] = answer
+                    answer = answer_digest(answer)
+                pairs = zip(histories, result.lts, strict=True)
+                parts.append((tuple([Fresh(h, lt, result.code, answer) for h, lt in pairs]), servers))
+        judgement = self._judgement(index, item, _merged(parts))
         if isinstance(judgement, Named):
             item.at = judgement.versions
+            self.ask_otherwise()
         elif isinstance(judgement, Agreed):
-            self._take(index, item, judgement, answered, whole)
+            self._take(index, item, judgement, whole)
 
-    def _judgement(self, index: int, item: Item, replies: dict[int, tuple[Fresh, ...]]) -> Judgement:
+    def _judgement(self, index: int, item: Item, parts: Parts) -> Judgement:
+        if item.at is None and len(parts) == 1:
+            joint, servers = parts[0]
+            agreed = unanimous_answer(self._quorums, joint, servers)
+            if agreed is not None:
+                item.seen = tuple([fresh.lt for fresh in joint]) if len(joint) > 1 else None
+                return agreed
+        replies = {server: joint for joint, servers in parts for server in servers_of(servers)}
         if item.at is not None:
-            agreed = _agreement_at(self.quorums, item.at, replies)
+            agreed = _agreement_at(self._quorums, item.at, replies)
             if agreed is not None:
                 return agreed
         objects = item.operation.objects
         if len(objects) > 1:
             return self._joint_judgement(index, item, replies)
         single = {s: fresh[0] for s, fresh in replies.items()}
-        judgement = judge(self.quorums, objects[0], single, self._evidence(objects), self.views_max)
+        judgement = judge(self._quorums, objects[0], single, self._evidence(objects), self._views_max)
         if isinstance(judgement, Unsettled):
             more = self._related(objects, replies)
             if more:
-                judgement = judge(self.quorums, objects[0], single, self._evidence((*objects, *more)), self.views_max)
+                evidence = self._evidence((*objects, *more))
+                judgement = judge(self._quorums, objects[0], single, evidence, self._views_max)
         return judgement
 
     def _joint_judgement(self, index: int, item: Item, replies: dict[int, tuple[Fresh, ...]]) -> Judgement:
         objects = item.operation.objects
-        if not self.quorums.contains_quorum(mask_of(list(replies))):
+        if not self._quorums.contains_quorum(mask_of(list(replies))):
             return Unsettled()
         evidence = self._evidence((*objects, *self._related(objects, replies)))
         histories = {server: [f.history for f in fresh] for server, fresh in replies.items()}
-        snapshot = newest_snapshot(self.quorums, objects, histories, evidence, self.views_max)
+        snapshot = newest_snapshot(self._quorums, objects, histories, evidence, self._views_max)
         item.seen = None if snapshot is None else snapshot.versions
         if snapshot is None or not (snapshot.joint or snapshot.versions == self._seen_before[index]):
             return Unsettled()
-        return _agreement_at(self.quorums, snapshot.versions, replies) or Named(snapshot.versions)
+        return _agreement_at(self._quorums, snapshot.versions, replies) or Named(snapshot.versions)
 
     def _evidence(self, objects: Iterable[int]) -> tuple[ObjectHistorySet, ...]:
-        sets = []
-        for obj in objects:
-            held = self.cache.of(obj)
-            if held:
-                sets.append(history_set(obj, held, sorted(held)))
-        return tuple(sets)
+        held = [(obj, self._cache.histories(obj)) for obj in objects]
+        return tuple([history_set(obj, histories, histories) for obj, histories in held if histories])
 
     def _related(self, objects: tuple[int, ...], replies: dict[int, tuple[Fresh, ...]]) -> list[int]:
         """Siblings on which a version may be proven that is not proven here."""
         heads = {fresh.history.head for joint in replies.values() for fresh in joint}
         return sorted({sibling for head in heads for sibling in head.objects} - set(objects))
 
-    def _take(
-        self,
-        index: int,
-        item: Item,
-        agreed: Agreed,
-        answered: dict[int, tuple[QueryResult, ...]],
-        whole: dict[bytes, bytes],
-    ) -> None:
+    def _take(self, index: int, item: Item, agreed: Agreed, whole: dict[bytes, bytes]) -> None:
         if item.call.large and agreed.code in (Code.OK, Code.FAILED):
             if agreed.answer not in whole:
                 item.everyone_whole = True
@@ -203,20 +274,36 @@ class QueryRound:
             agreed = Agreed(agreed.code, whole[agreed.answer], agreed.servers)
         item.result = agreed
         target = item.method.follow(agreed.answer) if item.method.follow and agreed.code is Code.OK else None
-        if target is None:
-            return
-        obj, kind, name = target
-        item.child = Call(name, ((obj, kind),), b"\xc0", item.call.credentials, version=item.call.version)
-        replies: dict[int, Fresh] = {}
-        for server, results in answered.items():
-            child, history = results[index].followed, self.children.get((server, index))
-            if child is not None and history is not None and child.obj == obj:
-                replies[server] = Fresh(history, child.lt, child.code, child.answer)
-        judgement = judge(self.quorums, obj, replies, self._evidence((obj,)), self.views_max)
-        if isinstance(judgement, Agreed):
-            item.followed = judgement
-        elif isinstance(judgement, Named | Unsettled):
-            item.followed = None
+        if target is not None:
+            obj, kind, name = target
+            item.child = Call(name, ((obj, kind),), b"\xc0", item.call.credentials, version=item.call.version)
+            item.followed = self._followed(index, obj)
+
+    def _followed(self, index: int, obj: int) -> Agreed | None:
+        """The answer on the object that the query's answer names, if those that came along count."""
+        parts: Parts = []
+        for alike in self.alike:
+            child = alike.reply.results[index].followed if isinstance(alike.reply, QueryReply) else None
+            if child is not None and child.history.history is not None and child.obj == obj:
+                parts.append(((Fresh(child.history.history, child.lt, child.code, child.answer),), alike.servers))
+        parts = _merged(parts)
+        if len(parts) == 1:
+            agreed = unanimous_answer(self._quorums, *parts[0])
+            if agreed is not None:
+                return agreed
+        replies = {server: joint[0] for joint, servers in parts for server in servers_of(servers)}
+        judgement = judge(self._quorums, obj, replies, self._evidence((obj,)), self._views_max)
+        return judgement if isinstance(judgement, Agreed) else None
+
+
+def _merged(parts: Parts) -> Parts:
+    """The parts with those joined that are equal."""
+    if len(parts) < 2:
+        return parts
+    merged: dict[tuple[Fresh, ...], int] = {}
+    for joint, servers in parts:
+        merged[joint] = merged.get(joint, 0) | servers
+    return list(merged.items())
 
 
 def _agreement_at(quorums: QuorumSystem, versions: Versions, replies: dict[int, tuple[Fresh, ...]]) -> Agreed | None:

@@ -1,22 +1,22 @@
 """Sending to a quorum and probing for one (Figure 3, ``c_quorum_rpc``; paper section 3.5, "quorum access strategy").
 
 A phase asks the preferred servers first, others when replies are late or do not suffice, and asks silent servers again
-for as long as it lasts: nobody is dropped for good.  Its judge decides when the replies are enough.
+for as long as it lasts: nobody is dropped for good.  Its judge decides when the replies are enough.  Replicas that
+agree send the same bytes but for their MACs: a phase keeps replies by those bytes, which are read and judged once.
 """
 
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from qunfs.protocol.messages import Reply, Type
+from qunfs.protocol.authenticator import MAC_BYTES
+from qunfs.protocol.errors import MalformedMessage
+from qunfs.protocol.history import ReplicaHistory
+from qunfs.protocol.messages import BODY_HEADER, Reply
 from qunfs.protocol.quorum import QuorumSystem
-from qunfs.protocol.wire import (
-    parse_reply_body_untrusted,
-    split_reply_untrusted,
-    split_untrusted,
-    with_vectors_untrusted,
-)
+from qunfs.protocol.wire import parse_reply_body_untrusted, pending_vectors, reply_head_untrusted
 
 PROBE_MIN_S: Final = 0.05
 """No probe before this: a busy scheduler delays replies by tens of milliseconds."""
@@ -28,30 +28,91 @@ SLOW_FOR_S: Final = 2.0
 
 
 @dataclass(slots=True)
-class Phase:
-    """One round trip to a quorum.
+class Alike:
+    """The replies of one phase that are the same bytes up to the vectors of MACs."""
 
-    ``message(server, number)`` packs the request for a server; ``judge(replies, final)`` returns the outcome or None to
-    go on; ``final`` says that nobody else is likely to reply soon.  ``note(server, reply)`` sees every reply first.
-    """
+    head: bytes
+    """The whole reply but the vectors."""
+    reply: Reply
+    """What it says; a history that comes with a vector has a stand-in for it."""
+    length: int
+    """That of a whole reply, vectors included."""
+    vectors: dict[int, bytes] = field(default_factory=dict)
+    """By server; those of servers that have since replied otherwise stay."""
+    servers: int = 0
+    noted: int = 0
+    """Those of the servers that the phase has noted."""
 
-    name: str
-    order: Sequence[int]
-    message: Callable[[int, int], bytes]
-    objects: tuple[tuple[int, ...], ...]
-    judge: Callable[[dict[int, Reply], bool], Any]
-    note: Callable[[int, Reply], None]
-    replies: dict[int, Reply] = field(default_factory=dict)
-    asked: dict[int, float] = field(default_factory=dict)
-    probe_at: float = 0.0
-    resend_at: float = 0.0
-    resend_wait: float = RESEND_MIN_S
-    number: int = 0
-    everyone: bool = False
-    """Ask all servers at once: some that are asked may say that they have accepted what they later deny."""
-    wanted: int = 0
-    parsed: tuple[Type, bytes, Reply] | None = None
-    """The last body read: replicas that agree send the same bytes."""
+
+class Phase(ABC):
+    """One round trip to a quorum: a subclass says what is asked and when the replies are enough."""
+
+    __slots__ = (
+        "alike", "asked", "everyone", "expected", "name", "number", "objects", "order",
+        "probe_at", "replied", "resend_at", "resend_wait", "sufficient", "wanted",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        order: Sequence[int],
+        objects: tuple[tuple[int, ...], ...],
+        expected: tuple[ReplicaHistory, ...] = (),
+        everyone: bool = False,
+    ) -> None:
+        self.name, self.order, self.objects, self.expected = name, order, objects, expected
+        self.everyone: Final = everyone
+        """Ask all servers at once: some that are asked may say that they have accepted what they later deny."""
+        self.alike: list[Alike] = []
+        self.replied = 0
+        self.asked: dict[int, float] = {}
+        self.number = self.wanted = self.sufficient = 0
+        self.probe_at = self.resend_at = 0.0
+        self.resend_wait = RESEND_MIN_S
+
+    @abstractmethod
+    def message(self, server: int) -> bytes:
+        """The request for a server."""
+
+    @abstractmethod
+    def note(self, alike: Alike, servers: int) -> None:
+        """Take notice of what some servers have just replied; comes before the judgement."""
+
+    @abstractmethod
+    def judge(self, final: bool) -> Any:
+        """The outcome, or None to go on; ``final`` says that nobody else is likely to reply soon."""
+
+    def take_untrusted(self, server: int, payload: bytes, servers: int) -> None:
+        """Keep a server's reply, in place of any earlier one of its.  Raises MalformedMessage."""
+        for alike in self.alike:
+            if payload.startswith(alike.head):
+                break
+        else:
+            kind, _, end = reply_head_untrusted(payload)
+            reply = parse_reply_body_untrusted(kind, payload[BODY_HEADER.size : end], self.objects, self.expected)
+            alike = Alike(payload[:end], reply, end + pending_vectors(reply) * servers * MAC_BYTES)
+        if len(payload) != alike.length:
+            raise MalformedMessage("more or fewer vectors of MACs than histories")
+        if self.replied >> server & 1:
+            self._forget(server)
+        alike.vectors[server] = payload[len(alike.head) :]
+        if not alike.servers:
+            self.alike.append(alike)
+        alike.servers |= 1 << server
+        self.replied |= 1 << server
+
+    def _forget(self, server: int) -> None:
+        for alike in self.alike:
+            alike.servers &= ~(1 << server)
+            alike.noted &= ~(1 << server)
+        self.alike = [alike for alike in self.alike if alike.servers]
+
+    def note_new(self) -> None:
+        """Have :meth:`note` see what it has not seen."""
+        for alike in self.alike:
+            if alike.servers != alike.noted:
+                self.note(alike, alike.servers & ~alike.noted)
+                alike.noted = alike.servers
 
 
 class QuorumRpc:
@@ -61,7 +122,8 @@ class QuorumRpc:
         self._quorums = quorums
         self._phases: dict[int, Phase] = {}
         self._next_number = 1
-        self._reachable: set[int] = set()
+        self.reachable: set[int] = set()
+        """The servers with a connection; not to be changed from outside."""
         self._slow: dict[int, float] = {}
         self._round_trip = 0.002
         self.outgoing: list[tuple[int, bytes]] = []
@@ -72,30 +134,25 @@ class QuorumRpc:
 
     def connected(self, server: int, now: float) -> None:
         """A server can be reached: ask it what is still open."""
-        self._reachable.add(server)
+        self.reachable.add(server)
         self._slow.pop(server, None)
         for phase in list(self._phases.values()):
-            if server in phase.asked and server not in phase.replies:
-                self._send(phase, server, now)
+            if server in phase.asked and not phase.replied >> server & 1:
+                self._send(phase, [server], now)
             else:
                 self._ask(phase, now)
 
     def disconnected(self, server: int, now: float) -> None:
         """A server cannot be reached: ask others instead."""
-        self._reachable.discard(server)
+        self.reachable.discard(server)
         for phase in list(self._phases.values()):
-            if server in phase.asked and server not in phase.replies:
+            if server in phase.asked and not phase.replied >> server & 1:
                 self._ask(phase, now)
                 self._judge(phase, now)
 
-    @property
-    def reachable(self) -> frozenset[int]:
-        """The servers with a connection."""
-        return frozenset(self._reachable)
-
     def silent(self, now: float) -> list[int]:
         """The servers that cannot be reached or have been late with a reply and still are."""
-        return [s for s in range(self._quorums.n) if s not in self._reachable or self._slow.get(s, 0.0) > now]
+        return [s for s in range(self._quorums.n) if s not in self.reachable or self._slow.get(s, 0.0) > now]
 
     def next_tick(self) -> float | None:
         """When :meth:`tick` has something to do next."""
@@ -107,7 +164,8 @@ class QuorumRpc:
         """Begin a phase."""
         phase.number, self._next_number = self._next_number, self._next_number % 0xFFFFFFFF + 1
         phase.resend_at = now + phase.resend_wait
-        phase.wanted = len(phase.order) if phase.everyone else self._quorums.preferred(phase.order)
+        phase.sufficient = self._quorums.preferred(phase.order)
+        phase.wanted = len(phase.order) if phase.everyone else phase.sufficient
         self._phases[phase.number] = phase
         self.counters["round_trips"] += 1
         self._ask(phase, now)
@@ -118,18 +176,19 @@ class QuorumRpc:
 
     def _ask(self, phase: Phase, now: float) -> None:
         """Ask further servers until as many as wanted are asked and may still reply, or have."""
-        hopeful = sum(1 for s in phase.asked if s in phase.replies or s in self._reachable)
+        hopeful = sum([phase.replied >> s & 1 or s in self.reachable for s in phase.asked])
         if hopeful < phase.wanted:
-            order = [s for s in phase.order if s not in phase.asked and s in self._reachable]
-            order.sort(key=lambda s: self._slow.get(s, 0.0) > now)
-            for server in order[: phase.wanted - hopeful]:
-                self._send(phase, server, now)
+            order = [s for s in phase.order if s not in phase.asked and s in self.reachable]
+            if self._slow:
+                order.sort(key=lambda s: self._slow.get(s, 0.0) > now)
+            self._send(phase, order[: phase.wanted - hopeful], now)
         phase.probe_at = now + min(PROBE_MAX_S, max(PROBE_MIN_S, 8 * self._round_trip))
 
-    def _send(self, phase: Phase, server: int, now: float) -> None:
-        phase.asked[server] = now
-        self.counters["requests"] += 1
-        self.outgoing.append((server, phase.message(server, phase.number)))
+    def _send(self, phase: Phase, servers: Sequence[int], now: float) -> None:
+        self.counters["requests"] += len(servers)
+        for server in servers:
+            phase.asked[server] = now
+            self.outgoing.append((server, phase.message(server)))
 
     def tick(self, now: float) -> None:
         """Probe and resend what is due."""
@@ -140,7 +199,7 @@ class QuorumRpc:
                 self._resend(phase, now)
 
     def _probe(self, phase: Phase, now: float) -> None:
-        late = [s for s in phase.asked if s not in phase.replies and s in self._reachable]
+        late = [s for s in phase.asked if not phase.replied >> s & 1 and s in self.reachable]
         for server in late:
             self._slow[server] = now + SLOW_FOR_S
         self.counters["probes"] += 1
@@ -152,30 +211,30 @@ class QuorumRpc:
         phase.resend_wait = min(RESEND_MAX_S, 2 * phase.resend_wait)
         phase.resend_at = now + phase.resend_wait
         self.counters["resends"] += 1
-        for server in list(phase.asked):
-            if server not in phase.replies and server in self._reachable:
-                self._send(phase, server, now)
+        self._send(phase, [s for s in phase.asked if not phase.replied >> s & 1 and s in self.reachable], now)
 
     def _final(self, phase: Phase, now: float) -> bool:
         """Whether everybody who can be reached has been asked and has replied, or is late."""
-        for server in self._reachable:
+        for server in self.reachable:
             if server not in phase.asked:
                 return False
-            if server not in phase.replies and self._slow.get(server, 0.0) <= now:
+            if not phase.replied >> server & 1 and self._slow.get(server, 0.0) <= now:
                 return False
         return True
 
     def _judge(self, phase: Phase, now: float) -> None:
-        if phase.number not in self._phases:
+        replies = phase.replied.bit_count()
+        if (replies < phase.sufficient and replies < len(phase.asked)) or phase.number not in self._phases:
             return
-        if len(phase.replies) < self._quorums.preferred(phase.order) and len(phase.replies) < len(phase.asked):
-            return
-        outcome = phase.judge(phase.replies, self._final(phase, now))
+        phase.note_new()
+        outcome = phase.judge(False)
+        if outcome is None and self._final(phase, now):
+            outcome = phase.judge(True)
         if outcome is not None:
             del self._phases[phase.number]
             self.finished.append((phase, outcome))
-        elif all(s in phase.replies or s not in self._reachable for s in phase.asked):
-            phase.wanted = min(self._quorums.n, max(phase.wanted, len(phase.replies)) + 1)
+        elif all(phase.replied >> s & 1 or s not in self.reachable for s in phase.asked):
+            phase.wanted = min(self._quorums.n, max(phase.wanted, replies) + 1)
             if len(phase.asked) < self._quorums.n:
                 self._ask(phase, now)
 
@@ -184,17 +243,17 @@ class QuorumRpc:
 
         Raises MalformedMessage; the driver then closes the connection.
         """
-        self._slow.pop(server, None)
-        kind, number, rest = split_untrusted(payload)
+        if self._slow:
+            self._slow.pop(server, None)
+        _, number, _ = reply_head_untrusted(payload)
         phase = self._phases.get(number)
-        if phase is None or server not in phase.asked:
+        if phase is None:
             return
-        body, vectors = split_reply_untrusted(rest)
-        if phase.parsed is None or phase.parsed[0] is not kind or phase.parsed[1] != body:
-            phase.parsed = (kind, body, parse_reply_body_untrusted(kind, body, phase.objects))
-        reply = with_vectors_untrusted(phase.parsed[2], vectors, self._quorums.n)
-        if server not in phase.replies:
-            self._round_trip += ((now - phase.asked[server]) - self._round_trip) / 16
-        phase.replies[server] = reply
-        phase.note(server, reply)
+        asked_at = phase.asked.get(server)
+        if asked_at is None:
+            return
+        first = not phase.replied >> server & 1
+        phase.take_untrusted(server, payload, self._quorums.n)
+        if first:
+            self._round_trip += ((now - asked_at) - self._round_trip) / 16
         self._judge(phase, now)

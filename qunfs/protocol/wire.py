@@ -30,6 +30,7 @@ from qunfs.protocol.messages import (
     HEADER,
     HELD_BYTES,
     LENGTH,
+    BODY_HEADER,
     Adopt,
     Followed,
     Query,
@@ -255,28 +256,39 @@ def parse_reply_untrusted(
     payload: bytes, objects: tuple[tuple[int, ...], ...] = (), servers: int = DEFAULT_LIMITS.servers_max
 ) -> tuple[int, Reply]:
     """Request number and reply of a server; the arguments are those of the two steps it takes."""
-    kind, number, rest = split_untrusted(payload)
-    body, vectors = split_reply_untrusted(rest)
-    return number, with_vectors_untrusted(parse_reply_body_untrusted(kind, body, objects), vectors, servers)
+    kind, number, end = reply_head_untrusted(payload)
+    reply = parse_reply_body_untrusted(kind, payload[BODY_HEADER.size : end], objects)
+    return number, _with_vectors_untrusted(reply, payload[end:], servers * MAC_BYTES)
 
 
-def split_reply_untrusted(rest: bytes) -> tuple[bytes, bytes]:
-    """The body and the vectors of a reply."""
-    end = LENGTH.size + (LENGTH.unpack_from(rest)[0] if len(rest) >= LENGTH.size else 0)
-    if not LENGTH.size < end <= len(rest):
+def reply_head_untrusted(payload: bytes) -> tuple[Type, int, int]:
+    """Type and request number of a reply, and where its body ends and its vectors of MACs begin."""
+    try:
+        kind, number, length = BODY_HEADER.unpack_from(payload)
+        known = _TYPES[kind]
+    except (struct.error, KeyError) as error:
+        raise MalformedMessage("unknown message") from error
+    end = BODY_HEADER.size + length
+    if not length or end > len(payload):
         raise MalformedMessage("truncated reply")
-    return rest[LENGTH.size : end], rest[end:]
+    return known, number, end
 
 
 _PENDING: Final = b"?"
 """Stands for a vector of MACs in a reply's body, whose bytes come behind the body."""
 
 
-def parse_reply_body_untrusted(kind: Type, body: bytes, objects: tuple[tuple[int, ...], ...] = ()) -> Reply:
+def parse_reply_body_untrusted(
+    kind: Type,
+    body: bytes,
+    objects: tuple[tuple[int, ...], ...] = (),
+    expected: tuple[ReplicaHistory, ...] = (),
+) -> Reply:
     """A server's reply without its vectors of MACs.
 
     ``objects`` are those of each item of the query, or those of the update as the only item: histories are checked
-    against them.
+    against them.  ``expected`` are sound histories of the update's objects, with which bytes are compared before they
+    are parsed.
     """
     value = _unpack_untrusted(body)
     if kind is Type.QUERY_REPLY:
@@ -285,7 +297,7 @@ def parse_reply_body_untrusted(kind: Type, body: bytes, objects: tuple[tuple[int
             raise MalformedMessage("reply does not answer every item")
         return QueryReply(tuple([_result_untrusted(r, ids) for r, ids in zip(results, objects, strict=True)]))
     if kind is Type.UPDATE_REPLY:
-        return _update_reply_untrusted(value, objects[0] if objects else ())
+        return _update_reply_untrusted(value, objects[0] if objects else (), expected)
     if kind is Type.VOUCH_REPLY:
         return VouchReply(*_fields_untrusted(value, bytes, bytes))
     if kind is Type.SYNC_REPLY:
@@ -295,63 +307,65 @@ def parse_reply_body_untrusted(kind: Type, body: bytes, objects: tuple[tuple[int
     raise MalformedMessage(f"{kind.name} is not a reply")
 
 
-def with_vectors_untrusted(reply: Reply, vectors: bytes, servers: int) -> Reply:
-    """The reply with the vectors that came behind its body, each of one MAC per server."""
-    if not vectors:
-        pending: tuple[Shown, ...] = ()
-        if isinstance(reply, UpdateReply):
-            pending = reply.histories
-        elif isinstance(reply, QueryReply):
-            pending = tuple([shown for result in reply.results for shown in result.shown()])
-        if any(shown.vector for shown in pending):
-            raise MalformedMessage("vectors of MACs missing")
-        return reply
-    take = _Vectors(vectors, servers * MAC_BYTES)
+def pending_vectors(reply: Reply) -> int:
+    """How many vectors of MACs must come behind the body of a reply."""
+    return sum([shown.vector != b"" for shown in _shown_in(reply)])
+
+
+def _shown_in(reply: Reply) -> tuple[Shown, ...]:
+    """Every history in a reply, in the order of their vectors."""
     if isinstance(reply, UpdateReply):
-        reply = reply._replace(histories=tuple([take.of(shown) for shown in reply.histories]))
-    elif isinstance(reply, QueryReply):
-        reply = QueryReply(tuple([take.of_result(result) for result in reply.results]))
-    if take.at != len(vectors):
-        raise MalformedMessage("more vectors of MACs than histories")
+        return reply.histories
+    if isinstance(reply, QueryReply):
+        return tuple([shown for result in reply.results for shown in result.shown()])
+    return ()
+
+
+def _with_vectors_untrusted(reply: Reply, vectors: bytes, size: int) -> Reply:
+    """The reply with the vectors that came behind its body, each of that size."""
+    if len(vectors) != pending_vectors(reply) * size:
+        raise MalformedMessage("more or fewer vectors of MACs than histories")
+    each = iter([vectors[at : at + size] for at in range(0, len(vectors), size)])
+
+    def of(shown: Shown) -> Shown:
+        return Shown(shown.history, next(each)) if shown.vector else shown
+
+    def of_result(result: QueryResult) -> QueryResult:
+        result = result._replace(histories=tuple([of(shown) for shown in result.histories]))
+        if result.followed is None:
+            return result
+        return result._replace(followed=result.followed._replace(history=of(result.followed.history)))
+
+    if isinstance(reply, UpdateReply):
+        return reply._replace(histories=tuple([of(shown) for shown in reply.histories]))
+    if isinstance(reply, QueryReply):
+        return QueryReply(tuple([of_result(result) for result in reply.results]))
     return reply
 
 
-class _Vectors:
-    """Hands out the vectors behind a body in order."""
-
-    def __init__(self, vectors: bytes, size: int) -> None:
-        self._vectors, self._size, self.at = vectors, size, 0
-
-    def of(self, shown: Shown) -> Shown:
-        if not shown.vector:
-            return shown
-        start, self.at = self.at, self.at + self._size
-        if self.at > len(self._vectors):
-            raise MalformedMessage("vectors of MACs missing")
-        return Shown(shown.history, self._vectors[start : self.at])
-
-    def of_result(self, result: QueryResult) -> QueryResult:
-        result = result._replace(histories=tuple([self.of(shown) for shown in result.histories]))
-        if result.followed is None:
-            return result
-        return result._replace(followed=result.followed._replace(history=self.of(result.followed.history)))
-
-
-def _shown_untrusted(value: object, obj: int) -> Shown:
+def _shown_untrusted(value: object, obj: int, expected: ReplicaHistory | None = None) -> Shown:
     if type(value) is not tuple or len(value) != 2 or type(value[1]) is not bool:
         raise MalformedMessage("history of a wrong shape")
     wire, has_vector = value
     vector = _PENDING if has_vector else b""
     if wire is None:
         return Shown(None, vector)
+    if expected is not None and wire == expected.wire:
+        return Shown(expected, vector)
     return Shown(_parse_history_untrusted(_bytes_untrusted(wire, DEFAULT_LIMITS.frame_bytes_max), obj), vector)
 
 
-def _histories_untrusted(value: object, objects: tuple[int, ...]) -> tuple[Shown, ...]:
+def _histories_untrusted(
+    value: object, objects: tuple[int, ...], expected: tuple[ReplicaHistory, ...] = ()
+) -> tuple[Shown, ...]:
     shown = _list_untrusted(value, len(objects))
-    if shown and len(shown) != len(objects):
+    if not shown:
+        return ()
+    if len(shown) != len(objects):
         raise MalformedMessage("histories of other objects")
-    return tuple(_shown_untrusted(s, obj) for s, obj in zip(shown, objects, strict=bool(shown)))
+    if len(expected) == len(objects):
+        return tuple(map(_shown_untrusted, shown, objects, expected))
+    return tuple(map(_shown_untrusted, shown, objects))
 
 
 def _result_untrusted(value: object, objects: tuple[int, ...]) -> QueryResult:
@@ -371,12 +385,14 @@ def _result_untrusted(value: object, objects: tuple[int, ...]) -> QueryResult:
     return QueryResult(_code_untrusted(code), timestamps, sound, histories, followed)
 
 
-def _update_reply_untrusted(value: object, objects: tuple[int, ...]) -> UpdateReply:
+def _update_reply_untrusted(
+    value: object, objects: tuple[int, ...], expected: tuple[ReplicaHistory, ...]
+) -> UpdateReply:
     status, code, answer, shown, culled = _fields_untrusted(value, int, int, bytes, tuple, tuple)
     if not 0 <= status < len(_STATUSES):
         raise MalformedMessage("unknown status")
-    pairs = tuple(_fields_untrusted(c, int, int) for c in _list_untrusted(culled, 4096))
-    histories = _histories_untrusted(shown, objects)
+    pairs = tuple([_fields_untrusted(c, int, int) for c in _list_untrusted(culled, 4096)])
+    histories = _histories_untrusted(shown, objects, expected)
     return UpdateReply(_STATUSES[status], _code_untrusted(code), answer, histories, pairs)
 
 

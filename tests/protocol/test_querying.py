@@ -1,12 +1,20 @@
 """Rounds of queries: long answers, named versions, proofs on siblings."""
 
 from qunfs.protocol.execution import Code
-from qunfs.protocol.history import ZERO_HISTORY, ZERO_TIMESTAMP
+from qunfs.protocol.history import (
+    ZERO,
+    ZERO_HISTORY,
+    ZERO_TIMESTAMP,
+    LogicalTimestamp,
+    ReplicaHistory,
+    method,
+)
 from qunfs.protocol.history_cache import HistoryCache
 from qunfs.protocol.messages import Query, QueryReply, QueryResult, Shown
 from qunfs.protocol.operation import Call, Operation
 from qunfs.protocol.querying import Item, QueryRound, answer_digest
 from qunfs.protocol.quorum import threshold
+from qunfs.protocol.trust import Trust
 from qunfs.protocol.wire import parse_to_server_untrusted
 from tests.protocol.scripted import CREDENTIALS
 from tests.simulation.objects import LEDGER, SIMULATED, pack
@@ -16,18 +24,22 @@ LONG = b"a long answer"
 
 
 def _item() -> Item:
-    method = SIMULATED.find("ledger.fetch", 1)
-    assert method is not None
+    fetch = SIMULATED.find("ledger.fetch", 1)
+    assert fetch is not None
     call = Call("ledger.fetch", ((OBJ, LEDGER),), pack(None), CREDENTIALS, large=True)
-    return Item(call, method, Operation((OBJ,), (LEDGER,), call.method, 1, call.argument, CREDENTIALS))
+    return Item(call, fetch, Operation((OBJ,), (LEDGER,), call.method, 1, call.argument, CREDENTIALS))
+
+
+def _cache() -> HistoryCache:
+    return HistoryCache(threshold(1), Trust(threshold(1)))
 
 
 def _round(item: Item, cache: HistoryCache) -> QueryRound:
-    return QueryRound(threshold(1), cache, [item], whole_from=0, want_auth=False, views_max=100)
+    return QueryRound(threshold(1), cache, [item], range(6), whole_from=0, want_auth=False, views_max=100)
 
 
 def _asked_for_whole(query_round: QueryRound, server: int) -> bool:
-    message = parse_to_server_untrusted(query_round.message(server, 1), 1)[1]
+    message = parse_to_server_untrusted(query_round.message(server), 1)[1]
     assert isinstance(message, Query)
     return message.items[0].whole
 
@@ -38,26 +50,45 @@ def _reply(answer: bytes) -> QueryReply:
 
 def _judged(query_round: QueryRound, answers: dict[int, bytes]) -> bool | None:
     outcome: bool | None = None
-    replies = {}
     for server, answer in answers.items():
-        query_round.message(server, 1)
-        replies[server] = _reply(answer)
-        query_round.note(server, replies[server])
-        outcome = query_round.judge(dict(replies), final=False)
+        query_round.message(server)
+        query_round.take_untrusted(server, _reply(answer).pack(query_round.number), 6)
+        query_round.note_new()
+        outcome = query_round.judge(False)
     return outcome
 
 
 def test_one_server_sends_a_long_answer_and_the_others_its_digest() -> None:
     item = _item()
-    query_round = _round(item, HistoryCache(threshold(1)))
+    query_round = _round(item, _cache())
     assert [_asked_for_whole(query_round, s) for s in range(3)] == [True, False, False]
     assert _judged(query_round, {0: LONG, **dict.fromkeys(range(1, 5), answer_digest(LONG))}) is True
     assert item.answer().value == LONG
 
 
+def test_servers_asked_after_a_version_is_settled_are_asked_for_it() -> None:
+    """Two of the histories are ahead with an incomplete version, so that too few answer at the settled one."""
+    item = _item()
+    query_round = _round(item, _cache())
+    ahead = method(LogicalTimestamp(1, 0, 1, b"d" * 32), (OBJ,), (ZERO_TIMESTAMP,))
+    for server in range(5):
+        query_round.message(server)
+        history = ZERO_HISTORY if server < 3 else ReplicaHistory((ZERO, ahead))
+        lt = ZERO_TIMESTAMP if server < 1 else ahead.lt
+        reply = QueryReply((QueryResult(Code.OK, (lt,), answer_digest(LONG), (Shown(history, b""),)),))
+        query_round.take_untrusted(server, reply.pack(query_round.number), 6)
+    query_round.note_new()
+    assert query_round.judge(False) is None
+    assert item.at == (ZERO_TIMESTAMP,)
+    for server in (5, 1):
+        message = parse_to_server_untrusted(query_round.message(server), 1)[1]
+        assert isinstance(message, Query)
+        assert message.items[0].at == ZERO_TIMESTAMP.pack()
+
+
 def test_when_the_long_answer_is_a_lie_everybody_is_asked_for_it_next() -> None:
     """Also when more digests come in the same round: they are no long answers."""
-    item, cache = _item(), HistoryCache(threshold(1))
+    item, cache = _item(), _cache()
     lied = _round(item, cache)
     assert _judged(lied, {0: b"a lie", **dict.fromkeys(range(1, 6), answer_digest(LONG))}) is None
     assert item.result is None

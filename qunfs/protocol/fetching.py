@@ -1,0 +1,79 @@
+"""Queries until their answers count, repairs in between (Figure 3, ``c_fetch``, lines 400-406)."""
+
+from qunfs.protocol.errors import LocalError, OperationRefused
+from qunfs.protocol.execution import Code
+from qunfs.protocol.operation import Call, Operation
+from qunfs.protocol.querying import Item, QueryRound
+from qunfs.protocol.repairing import repair
+from qunfs.protocol.steps import Leave, Means, Queue, Running
+
+
+def fetch(means: Means, calls: list[Call]) -> Running:
+    """Answers of several calls; those with one preferred quorum share messages.
+
+    Raises LocalError for a method that is not registered, and OperationRefused.
+    """
+    items = [_item(means, call) for call in calls]
+    means.counters["queries"] += len(items)
+    for batch in _batches(means, items):
+        yield from _fetch(means, batch)
+    for item in items:
+        if item.result is not None and item.result.code not in (Code.OK, Code.FAILED):
+            raise OperationRefused(f"replicas refused the query: {item.result.code.name.lower()}")
+    return [item.answer() for item in items]
+
+
+def _batches(means: Means, items: list[Item]) -> list[list[Item]]:
+    """Queries that go to one preferred quorum together."""
+    if len(items) == 1:
+        return [items]
+    most = means.limits.queries_per_message_max
+    groups: dict[int, list[Item]] = {}
+    for item in items:
+        groups.setdefault(item.operation.objects[0] % means.quorums.n, []).append(item)
+    return [group[start : start + most] for group in groups.values() for start in range(0, len(group), most)]
+
+
+def _item(means: Means, call: Call) -> Item:
+    method = means.registry.find(call.method, call.version)
+    if method is None:
+        raise LocalError(f"no method {call.method} version {call.version}")
+    ids, types = zip(*sorted(call.objects), strict=True)
+    return Item(call, method, Operation(ids, types, call.method, call.version, call.argument, call.credentials))
+
+
+def _fetch(means: Means, items: list[Item]) -> Running:
+    order = means.trust.preference(items[0].operation.objects[0]).to_ask
+    attempt = 0
+    pending = items
+    while pending:
+        whole_from = None
+        if any(item.call.large for item in pending):
+            whole_from = next((s for s in order if s in means.rpc.reachable), order[0])
+        views_max = means.limits.views_tried_max
+        yield QueryRound(means.quorums, means.cache, pending, order, whole_from, len(items) == 1, views_max)
+        pending = [item for item in pending if item.result is None]
+        if not pending:
+            break
+        unsettled = [i for i in pending if i.at is None and i.seen is None and not i.everyone_whole]
+        if unsettled:
+            yield from _make_answerable(means, unsettled)
+        attempt += 1
+        if attempt > 2:
+            for item in pending:
+                item.at = None
+            yield means.backoff(attempt)
+    for item in items:
+        if item.child is not None and item.followed is None:
+            followed = _item(means, item.child)
+            yield from _fetch(means, [followed])
+            item.followed = followed.result
+
+
+def _make_answerable(means: Means, items: list[Item]) -> Running:
+    """Repair what queries read; behind this client's own updates of it, which may be all there is to wait for."""
+    yield Queue(tuple(sorted({obj for item in items for obj in item.operation.objects})))
+    for item in items:
+        objects = item.operation.objects
+        yield from repair(means, objects, objects[0])
+    yield Leave()

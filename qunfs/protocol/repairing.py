@@ -1,0 +1,56 @@
+"""Repair: barriers, copies and inline repairs (Figure 3, ``c_repair``, lines 500-507)."""
+
+from qunfs.protocol.messages import QueryItem
+from qunfs.protocol.planning import Inline, NeedObjects, Ready, Stuck
+from qunfs.protocol.querying import Reading
+from qunfs.protocol.steps import Means, Running
+from qunfs.protocol.update_round import adopt, send
+
+
+def repair(means: Means, wanted: tuple[int, ...], home: int) -> Running:
+    """Barriers, copies and inline repairs until every wanted object calls for a METHOD."""
+    need = frozenset(wanted)
+    turn = 0
+    while True:
+        if turn > 1:  # before the read: a plan must not outlive the histories it shows
+            means.trust.reconsider()
+            yield means.backoff(turn)
+        yield JointRead(means, need, wanted, home)
+        plan = means.planner.repair(need, wanted, turn)
+        if isinstance(plan, Ready):
+            return
+        if isinstance(plan, NeedObjects):
+            need |= plan.objects
+            continue
+        turn += 1
+        if isinstance(plan, Stuck):
+            means.counters["stuck"] += 1
+            continue
+        means.counters["repairs"] += 1
+        everyone = turn > 1 or bool(means.trust.suspicion)
+        if isinstance(plan, Inline):
+            yield from adopt(means, plan, home, everyone)
+        else:
+            yield from send(means, plan.prepared, home, everyone)
+        if means.planner.method_views(wanted, frozenset()) is not None:
+            return
+
+
+class JointRead(Reading):
+    """Current histories of some objects, read together at each server."""
+
+    __slots__ = ("_means", "_wanted")
+
+    def __init__(self, means: Means, objects: frozenset[int], wanted: tuple[int, ...], home: int) -> None:
+        order = means.trust.preference(home).to_ask
+        super().__init__("READ", order, means.cache, (tuple(sorted(objects)),), want_auth=True)
+        self._means, self._wanted = means, wanted
+
+    def items(self, claims: tuple[bytes, ...], _chosen: bool) -> tuple[QueryItem, ...]:
+        return (QueryItem(self.objects[0], claims, want_auth=True),)
+
+    def judge(self, final: bool) -> bool | None:
+        """True when the wanted objects call for a METHOD, or when nobody else will reply soon."""
+        if not self._means.quorums.contains_quorum(self.replied):
+            return None
+        return True if final or self._means.planner.method_views(self._wanted, frozenset()) is not None else None

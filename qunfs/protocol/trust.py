@@ -1,0 +1,139 @@
+"""Whom a client asks, whose histories it shows, and whom it does without.
+
+Nobody can tell which of two servers lies when one reports the other's MAC as bad (paper section 3.5).  So suspicion
+only orders the servers; some are left out only when more found fault with them than can lie, or for as long as a repair
+tries to do without them.
+"""
+
+from collections.abc import Collection, Iterator
+from math import lcm
+from typing import Final, NamedTuple
+
+from qunfs.protocol.quorum import QuorumSystem
+
+_PATIENCE: Final = 6
+"""Attempts under one explanation: enough for a barrier, a copy and a method, each with something in its way."""
+
+
+class Preference(NamedTuple):
+    """The servers in the orders that hold for some objects, until suspicion or reachability changes."""
+
+    to_ask: tuple[int, ...]
+    """The preferred ones first, but those under much suspicion last."""
+    to_show: tuple[int, ...]
+    """From the least to the most suspected, and then those first that can be reached: the histories of others age."""
+    view: int
+    """The bitmap of the first quorum of the order to show, without those that are left out; 0 if there is none."""
+
+
+class Trust:
+    """What is held against each server, and the orders of preference that follow from it."""
+
+    def __init__(self, quorums: QuorumSystem) -> None:
+        self._quorums = quorums
+        self._reporters: dict[int, int] = {}
+        """Per server the bitmap of those that found MACs of its bad."""
+        self._disagreements: set[tuple[int, int]] = set()
+        """Pairs of servers of which one says that the other's MAC is bad: one of each pair lies."""
+        self._explained = 0
+        self._explanations: list[tuple[int, ...]] = [()]
+        """Sets of servers without which nobody disagrees with anybody, the most plausible first."""
+        self._futile = 0
+        self._doubted: tuple[int, ...] = ()
+        """One of these sets; never so many that no quorum is left."""
+        self.suspicion: dict[int, int] = {}
+        self._reachable: frozenset[int] = frozenset()
+        self._preferences: dict[int, Preference] = {}
+        self._period = quorums.n * lcm(*[max(1, len(self._around(first)[1])) for first in range(quorums.n)])
+        """Objects whose ids are equal modulo this have the same order."""
+
+    # ---- preference
+
+    def reached(self, servers: Collection[int]) -> None:
+        """These servers can be reached now, and no others."""
+        self._reachable = frozenset(servers)
+        self._preferences.clear()
+
+    def preference(self, obj: int) -> Preference:
+        """The orders of preference for an object."""
+        found = self._preferences.get(obj % self._period)
+        if found is None:
+            found = self._preferences[obj % self._period] = self._preference(obj)
+        return found
+
+    def _preference(self, obj: int) -> Preference:
+        order = self._order_of(obj)
+        # Whoever reports a bad MAC is suspected with whoever issued it, so that only orders of magnitude count.
+        to_ask = sorted(order, key=lambda s: self.suspicion.get(s, 0).bit_length() // 2)
+        to_show = sorted(order, key=lambda s: (self.suspicion.get(s, 0), s not in self._reachable))
+        shown = [s for s in to_show if not self.left_out(s)]
+        return Preference(tuple(to_ask), tuple(to_show), next(self._quorums.views_within(shown, 1), 0))
+
+    def _order_of(self, obj: int) -> list[int]:
+        """An object's preferred quorum, then a spread of the rest."""
+        preferred, rest = self._around(obj % self._quorums.n)
+        turn = obj // self._quorums.n % len(rest) if rest else 0
+        return preferred + rest[turn:] + rest[:turn]
+
+    def _around(self, first: int) -> tuple[list[int], list[int]]:
+        n = self._quorums.n
+        order = [(first + i) % n for i in range(n)]
+        preferred = self._quorums.preferred(order)
+        return order[:preferred], order[preferred:]
+
+    # ---- suspicion
+
+    def suspect(self, server: int) -> None:
+        """Count one more reason to do without a server where there is a choice."""
+        self.suspicion[server] = self.suspicion.get(server, 0) + 1
+        self._preferences.clear()
+
+    def accuse(self, issuer: int, reporter: int) -> None:
+        """A server found a MAC of another's bad; nobody can tell which of the two lies."""
+        self._reporters[issuer] = self._reporters.get(issuer, 0) | 1 << reporter
+        self._disagreements.add((min(issuer, reporter), max(issuer, reporter)))
+        self.suspect(issuer)
+
+    def is_server(self, server: int) -> bool:
+        """Whether there is such a server."""
+        return 0 <= server < self._quorums.n
+
+    def left_out(self, server: int) -> bool:
+        """Whether a server's histories are not to be shown.
+
+        One whose MACs more servers found bad than can lie is malevolent (paper section 3.5); some are doubted for now.
+        """
+        return server in self._doubted or self._quorums.exceeds_malevolent(self._reporters.get(server, 0))
+
+    def reconsider(self) -> None:
+        """Something that doubting others may help with went wrong: explain who disagrees with whom, and do without.
+
+        Some explanation is made of liars only, so it comes to views without them for as long as a repair takes.  Under
+        suspicion alone, a liar whose MACs are bad for one server only would tie with it for good.
+        """
+        if len(self._disagreements) > self._explained:
+            self._explained, self._futile = len(self._disagreements), 0
+            spare = self._quorums.n - self._quorums.preferred(range(self._quorums.n))
+            self._explanations = sorted(set(_covers(sorted(self._disagreements), spare)), key=self._plausibility)
+        if not self._explanations:  # more servers are faulty than may be, or keys have changed
+            self._disagreements.clear()
+            self._explained, self._explanations = 0, [()]
+        self._doubted = self._explanations[self._futile // _PATIENCE % len(self._explanations)]
+        self._futile += 1
+        self._preferences.clear()
+
+    def _plausibility(self, servers: tuple[int, ...]) -> tuple[int, int, tuple[int, ...]]:
+        """Few servers, and rather those that issued than those that complained: a liar's complaints are harmless."""
+        accusations = sum(self._reporters.get(server, 0).bit_count() for server in servers)
+        return len(servers), -accusations, servers
+
+
+def _covers(disagreements: list[tuple[int, int]], spare: int) -> Iterator[tuple[int, ...]]:
+    """Sets of at most so many servers that have one of each pair: 2 to the power of spare at most, some repeated."""
+    if not disagreements:
+        yield ()
+    elif spare:
+        for server in disagreements[0]:
+            rest = [pair for pair in disagreements if server not in pair]
+            for cover in _covers(rest, spare - 1):
+                yield tuple(sorted((server, *cover)))

@@ -1,0 +1,168 @@
+"""One METHOD, BARRIER, COPY or adoption at a quorum: packing it, counting who accepted it and what they answered."""
+
+from collections.abc import Generator, Sequence
+from typing import Any, Final, NamedTuple
+
+from qunfs.protocol.execution import Code
+from qunfs.protocol.history import Candidate, Kind, ReplicaHistory
+from qunfs.protocol.history_cache import HistoryCache
+from qunfs.protocol.messages import Adopt, Shown, Status, UpdateReply, pack_update, pack_update_body
+from qunfs.protocol.planning import Inline, Prepared
+from qunfs.protocol.quorum import QuorumSystem, servers_of
+from qunfs.protocol.quorum_rpc import Alike, Phase
+from qunfs.protocol.steps import Means, Step
+
+
+class Outcome(NamedTuple):
+    """How a phase of updates ended; ``answer`` counts when ``done``."""
+
+    done: bool
+    code: Code = Code.OK
+    answer: bytes = b""
+
+
+_NOT_DONE: Final = Outcome(False)
+
+
+class UpdateRound(Phase):
+    """A phase that has a candidate accepted; what is sent is a subclass's."""
+
+    __slots__ = ("_answer_needed", "_cache", "_quorums", "candidate", "denied")
+
+    def __init__(
+        self,
+        name: str,
+        means: Means,
+        candidate: Candidate,
+        home: int,
+        everyone: bool,
+        expected: tuple[ReplicaHistory, ...] = (),
+    ) -> None:
+        order = means.trust.preference(home).to_ask
+        super().__init__(name, order, (candidate.objects,), expected, everyone)
+        self._quorums: QuorumSystem = means.quorums
+        self._cache: HistoryCache = means.cache
+        self._answer_needed = name == Kind.METHOD.name
+        self.candidate = candidate
+        self.denied = 0
+        """Servers that say they have accepted the candidate and show histories without it."""
+
+    def note(self, alike: Alike, servers: int) -> None:
+        if isinstance(alike.reply, UpdateReply):
+            self._cache.note(self.candidate.objects, alike.reply.histories, servers, alike.vectors)
+
+    def judge(self, final: bool) -> Outcome | None:
+        """Count acceptances and answers; give up when neither can make a quorum any more."""
+        accepted, answered, self.denied = 0, 0, 0
+        votes: dict[tuple[Status, Code, bytes], int] = {}
+        for reply, servers in self.update_replies():
+            if reply.status is Status.ACCEPTED and not _shows(reply.histories, self.candidate):
+                self.denied |= servers
+            elif reply.status in (Status.ACCEPTED, Status.ANSWERED):
+                accepted |= servers if reply.status is Status.ACCEPTED else 0
+                answered |= servers if reply.status is Status.ANSWERED else 0
+                if self._answer_needed and reply.status is Status.ACCEPTED and not reply.answer:
+                    continue  # that replica holds the version by object sync and has not run the method
+                vote = (reply.status, reply.code, reply.answer)
+                votes[vote] = votes.get(vote, 0) | servers
+        other = self.replied & ~(accepted | answered)
+        return self._outcome(accepted, answered, other, votes, final)
+
+    def _outcome(
+        self, accepted: int, answered: int, other: int, votes: dict[tuple[Status, Code, bytes], int], final: bool
+    ) -> Outcome | None:
+        quorum = self._quorums.contains_quorum
+        for (status, code, answer), mask in votes.items():
+            whole = accepted if status is Status.ACCEPTED else answered
+            if quorum(whole) and self._quorums.exceeds_malevolent(mask):
+                return Outcome(True, code, answer)
+        everyone = (1 << self._quorums.n) - 1
+        hopeless = not quorum(everyone & ~(other | answered)) and not quorum(everyone & ~(other | accepted))
+        if quorum(accepted | answered | other) and (hopeless or final):
+            return _NOT_DONE
+        return None
+
+    def update_replies(self) -> list[tuple[UpdateReply, int]]:
+        """What servers replied to the update, and the bitmap of those that did."""
+        return [(a.reply, a.servers) for a in self.alike if isinstance(a.reply, UpdateReply)]
+
+
+class _Request(UpdateRound):
+    """A METHOD, BARRIER or COPY: one body for all servers, and the column of MACs that each can check."""
+
+    __slots__ = ("_body", "_columns", "_head")
+
+    def __init__(self, means: Means, prepared: Prepared, home: int, everyone: bool) -> None:
+        request, (candidate, conditioned) = prepared.request, prepared.made
+        expected: tuple[ReplicaHistory, ...] = ()
+        if request.kind is Kind.METHOD:  # what it was conditioned on becomes the base
+            expected = tuple([ReplicaHistory((record, candidate)) for record in conditioned])
+        super().__init__(request.kind.name, means, candidate, home, everyone, expected)
+        self._body = pack_update_body(request)
+        self._head = b""
+        macs = [m for shown in (*request.views, *request.evidence) for m in means.cache.macs(shown)]
+        self._columns = [b"".join(column) for column in zip(*macs, strict=True)] or [b""] * means.quorums.n
+
+    def message(self, server: int) -> bytes:
+        if not self._head:
+            self._head = pack_update(self.number, self._body, b"")
+        return self._head + self._columns[server]
+
+
+class _Adoption(UpdateRound):
+    """Inline repair (section 3.5): servers that lack a candidate are told who has it."""
+
+    __slots__ = ("_adopt",)
+
+    def __init__(self, means: Means, plan: Inline, home: int, everyone: bool) -> None:
+        super().__init__("INLINE_REPAIR", means, plan.record, home, everyone)
+        self._adopt = Adopt(plan.record, plan.hosts)
+
+    def message(self, _server: int) -> bytes:
+        return self._adopt.pack(self.number)
+
+
+Sending = Generator[Step, Any, tuple[Outcome, UpdateRound]]
+
+
+def send(means: Means, prepared: Prepared, home: int, everyone: bool) -> Sending:
+    """Send a METHOD, BARRIER or COPY to a quorum or to everyone; ``home`` is whose preferred quorum is asked."""
+    return _run(means, _Request(means, prepared, home, everyone))
+
+
+def adopt(means: Means, plan: Inline, home: int, everyone: bool) -> Sending:
+    """Have a candidate completed in place (section 3.5, "inline repair")."""
+    return _run(means, _Adoption(means, plan, home, everyone))
+
+
+def _run(means: Means, phase: UpdateRound) -> Sending:
+    means.counters[phase.name.lower()] += 1
+    outcome: Outcome = yield phase
+    if not outcome.done:
+        _note_culled(means, phase)
+    for server in servers_of(phase.denied):
+        means.trust.suspect(server)
+        means.counters["denials"] += 1
+    return outcome, phase
+
+
+def _note_culled(means: Means, phase: UpdateRound) -> None:
+    """Do without histories whose MACs did not hold; nobody can tell who of the two lies (section 3.5)."""
+    complaints = [(server, r.culled) for r, mask in phase.update_replies() if r.culled for server in servers_of(mask)]
+    for server, pairs in complaints:
+        means.cache.culled(pairs, server)
+        means.trust.suspect(server)
+    if complaints:
+        means.counters["culled"] += len(complaints)
+        means.trust.reconsider()
+
+
+def _shows(shown: Sequence[Shown], candidate: Candidate) -> bool:
+    """Whether the histories of a reply are those of a server that has accepted a candidate, now or long ago."""
+    for one in shown:
+        history = one.history
+        if history is None:
+            return False
+        if history.latest is not candidate and candidate not in history and history.base.lt <= candidate.lt:
+            return False
+    return len(shown) == len(candidate.objects)
