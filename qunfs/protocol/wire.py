@@ -29,8 +29,6 @@ from qunfs.protocol.messages import (
     BODY_HEADER,
     HEADER,
     HELD_BYTES,
-    LENGTH,
-    BODY_HEADER,
     Adopt,
     Followed,
     Query,
