@@ -226,8 +226,9 @@ class NamespaceOperations(pyfuse3.Operations):
         return self._entry(attributes, asked, found.asked)
 
     def _just_looked_up(self, inode: int, pid: int) -> bool:
-        """Whether an open that comes now is most likely the one that the last lookup was part of.
+        """Whether an open that comes now is most likely the one that the last question was part of.
 
+        That was its LOOKUP, or, when no lookup was needed, the GETATTR of the kernel's permission check.
         If it is another one of the same process, it sees what was true up to JUST_NOW_S ago.
         """
         last_inode, last_pid, asked = self._last_lookup
@@ -237,7 +238,7 @@ class NamespaceOperations(pyfuse3.Operations):
     async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:
         asked = self._cache.now()
         result = await self._service.readlink(self._credentials.of(ctx), inode)
-        check(result.status)
+        self._files.check(result.status, inode)
         self._files.learn(result.symlink_attributes, asked)
         return result.data
 
@@ -260,8 +261,9 @@ class NamespaceOperations(pyfuse3.Operations):
         try:
             yield
         except BaseException:
-            for place in places:
-                self._names.forget(*place)
+            for directory, name in places:
+                self._names.forget(directory, name)
+                self._cache.forget(directory)  # it may be gone
             raise
         finally:
             for directory, _ in places:

@@ -17,7 +17,7 @@ import trio
 from fuse_client.attributes import unknown_entry
 from fuse_client.contents import ContentStore
 from fuse_client.directories import OpenDirectory
-from fuse_client.errors import check, handler
+from fuse_client.errors import handler
 from fuse_client.files import Handle
 from fuse_client.namespace import NamespaceOperations
 from qunfs.nfs.service import MetadataService
@@ -160,7 +160,7 @@ class QunfsOperations(NamespaceOperations):
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         _require_served(name)
         result = await self._service.getxattr(self._credentials.of(ctx), inode, name)
-        check(result.status)
+        self._files.check(result.status, inode)
         return result.value
 
     @handler
@@ -168,13 +168,13 @@ class QunfsOperations(NamespaceOperations):
         _require_served(name)
         asked = self._cache.now()
         result = await self._service.setxattr(self._credentials.of(ctx), inode, name, value)
-        check(result.status)
+        self._files.check(result.status, inode)
         self._changed_itself(inode, result.obj_wcc, asked)
 
     @handler
     async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
         result = await self._service.listxattr(self._credentials.of(ctx), inode)
-        check(result.status)
+        self._files.check(result.status, inode)
         return result.names
 
     @handler
@@ -182,7 +182,7 @@ class QunfsOperations(NamespaceOperations):
         _require_served(name)
         asked = self._cache.now()
         result = await self._service.removexattr(self._credentials.of(ctx), inode, name)
-        check(result.status)
+        self._files.check(result.status, inode)
         self._changed_itself(inode, result.obj_wcc, asked)
 
 

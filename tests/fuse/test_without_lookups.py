@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 import time
+from pathlib import Path
 
 import pytest
 
@@ -41,8 +42,16 @@ def counted(namespace, body):
     return {name: n - before.get(name, 0) for name, n in namespace.calls().items() if n != before.get(name, 0)}
 
 
-def test_a_busy_directory_needs_no_lookups(two, namespace):
-    a, _ = two
+@pytest.fixture
+def opened(two):
+    """The directory by way of a descriptor: nobody has to look it up itself."""
+    fd = os.open(two[0], os.O_RDONLY)
+    yield Path(f"/proc/self/fd/{fd}")
+    os.close(fd)
+
+
+def test_a_busy_directory_needs_no_lookups(opened, namespace):
+    a = opened
     for name in "fgh":
         (a / name).write_bytes(b"text")
     assert "dir.lookup" not in counted(namespace, lambda: keep_busy(a))
@@ -106,6 +115,19 @@ def test_a_file_removed_elsewhere_is_gone(two):
         (a / "f").open()
     with refused(errno.ENOENT):
         (a / "g").unlink()
+
+
+def test_symlinks_and_directories_removed_elsewhere_are_gone(two):
+    a, b = two
+    os.symlink("target", a / "link")
+    (a / "sub").mkdir()
+    keep_busy(a)
+    (b / "link").unlink()
+    (b / "sub").rmdir()
+    with refused(errno.ENOENT):
+        os.readlink(a / "link")
+    with refused(errno.ENOENT):
+        (a / "sub" / "f").touch()
 
 
 def test_attributes_are_never_older_than_their_time_out(two):
