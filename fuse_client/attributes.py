@@ -88,6 +88,11 @@ class AttributeCache:
             return None
         return held[1], held[0]
 
+    def newest(self, obj: int) -> tuple[fattr3, float] | None:
+        """The newest attributes that were seen, however old, and when they were asked for."""
+        held = self._known.get(obj)
+        return None if held is None else (held[1], held[0])
+
     def left(self, asked: float) -> float:
         """For how many more seconds attributes asked for then may be kept."""
         return max(0.0, asked + self._lifetime_s - self._now())

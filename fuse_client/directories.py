@@ -1,7 +1,8 @@
 """Open directories: READDIRPLUS pages, larger than what the kernel takes at a time.
 
 A page is dropped as soon as this mount changes the directory: an entry that is handed to the kernel after it was
-removed would come back to life in the kernel's cache.
+removed would come back to life in the kernel's cache.  A listing from the start to the end without a gap makes the
+directory known whole, and where lookups find nothing time and again a small one is made just for that.
 """
 
 from collections.abc import Sequence
@@ -10,13 +11,16 @@ from typing import Final
 
 from fuse_client.errors import check
 from fuse_client.files import Files
-from fuse_client.names import NameCache
+from fuse_client.names import Mark, NameCache
 from qunfs.nfs.service import MetadataService
-from qunfs.nfs.types import COOKIE_VERIFIER, entryplus3
+from qunfs.nfs.types import COOKIE_VERIFIER, entryplus3, nfsstat3
 from qunfs.protocol.operation import Credentials
 
 PAGE_BYTES: Final = 65_536
 """What one READDIRPLUS asks for; the kernel takes 4 KiB at a time."""
+
+SMALL_BYTES: Final = 4096
+"""What a listing of a directory asks for that nobody wants to read: room for a hundred names, in one page or not."""
 
 _DOTS: Final = (b".", b"..")
 
@@ -34,6 +38,10 @@ class OpenDirectory:
     """When the page was asked for, by the attribute cache's clock."""
     position: dict[int, int] = field(default_factory=dict)
     """Where in the page the listing goes on after a cookie."""
+    reached: int = 0
+    """The cookie up to which all entries were seen."""
+    mark: Mark | None = None
+    """Set if those are knowledge."""
 
     def drop_page(self) -> None:
         """The directory changed."""
@@ -75,6 +83,19 @@ class Directories:
             index = 0
         return directory.page[index:], directory.asked
 
+    async def found_nothing(self, obj: int, credentials: Credentials) -> None:
+        """A lookup in a directory found nothing; so may the next ones, but then without asking."""
+        if not self._names.wants_listing(obj):
+            return
+        asked = self._files.cache.now()
+        result = await self._service.readdir(credentials, obj, 0, COOKIE_VERIFIER, SMALL_BYTES)
+        if result.status != nfsstat3.NFS3_OK or result.dir_attributes is None:  # may be searched but not read
+            return
+        bindings = [(entry.name, entry.fileid) for entry in result.entries if entry.name not in _DOTS]
+        mark = self._names.found(result.dir_attributes, bindings, asked)
+        if result.eof and mark is not None:
+            self._names.listed(obj, mark)
+
     async def _fetch(self, directory: OpenDirectory, cookie: int) -> None:
         asked = self._files.cache.now()
         result = await self._service.readdirplus(
@@ -84,8 +105,14 @@ class Directories:
         self._files.learn(result.dir_attributes, asked)
         for entry in result.entries:
             self._files.learn(entry.name_attributes, asked)
-            if entry.name not in _DOTS:
-                self._names.learn(directory.object, entry.name, entry.name_handle)
+        if result.dir_attributes is not None:
+            bindings = [(entry.name, entry.name_handle) for entry in result.entries if entry.name not in _DOTS]
+            mark = self._names.found(result.dir_attributes, bindings, asked)
+            unbroken = cookie == 0 or (cookie <= directory.reached and mark == directory.mark)
+            directory.mark = mark if unbroken else None
+            directory.reached = result.entries[-1].cookie if result.entries else cookie
+            if result.eof and directory.mark is not None:
+                self._names.listed(directory.object, directory.mark)
         directory.verifier = result.cookieverf
         directory.page, directory.eof, directory.asked = result.entries, result.eof, asked
         directory.position = {entry.cookie: index + 1 for index, entry in enumerate(result.entries)}

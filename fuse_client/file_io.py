@@ -18,7 +18,7 @@ import pyfuse3
 import trio
 
 from fuse_client.contents import ContentStore, is_marked, mark, unmark, write_all
-from fuse_client.errors import GONE, StatusError, check
+from fuse_client.errors import GONE, StatusError
 from fuse_client.files import Files, Handle, OpenFile
 from qunfs.nfs.service import MetadataService
 from qunfs.nfs.types import fattr3, nfsstat3, sattr3
@@ -111,7 +111,7 @@ class FileIO:
         asked = self._files.cache.now()
         result = await self._service.getattr(credentials, file.object)
         if not file.removed:  # by this mount, meanwhile
-            check(result.status)
+            self._files.check(result.status, file.object)
             cached = self._files.cache.fresh(file.object)
             self._files.learn(result.obj_attributes, asked)
             if cached is not None and cached[0].ctime != file.known.ctime:
@@ -244,7 +244,7 @@ class FileIO:
             return
         if result.status == nfsstat3.NFS3ERR_REMOTE and file.dirty:
             log.error("object %x: another store took its contents over; what was written here is lost", file.object)
-        check(result.status)
+        self._files.check(result.status, file.object)
         self._files.learn(result.obj_wcc.after, asked)
 
     def _settle(self, file: OpenFile, changes: int) -> None:

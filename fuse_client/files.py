@@ -20,7 +20,9 @@ import trio
 from fuse_client.attributes import AttributeCache, relatime_due
 from fuse_client.contents import ContentStore
 from fuse_client.credentials import SUPERUSER
-from qunfs.nfs.types import fattr3
+from fuse_client.errors import GONE, check
+from fuse_client.names import NameCache
+from qunfs.nfs.types import fattr3, ftype3, nfsstat3
 from qunfs.protocol.operation import Credentials
 
 T = TypeVar("T")
@@ -97,8 +99,15 @@ class Handle:
 class Files:
     """The files in use at a mount."""
 
-    def __init__(self, contents: ContentStore, cache: AttributeCache, now_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        contents: ContentStore,
+        cache: AttributeCache,
+        names: NameCache,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
         self.cache: Final = cache
+        self.names: Final = names
         self.now_ns: Final = now_ns
         self._contents = contents
         self._open: dict[int, OpenFile] = {}
@@ -153,7 +162,16 @@ class Files:
                 return
             if file.attributes is None or attributes.ctime >= file.attributes.ctime:
                 file.attributes = attributes
+        if attributes.type is ftype3.NF3DIR:
+            self.names.saw(attributes, asked)
         self.cache.learn(attributes, asked)
+
+    def check(self, status: nfsstat3, obj: int) -> None:
+        """Raise StatusError unless a procedure on an object succeeded; nothing is kept of one that is no more."""
+        if status in GONE:
+            self.cache.forget(obj)
+            self.names.drop(obj)
+        check(status)
 
     def seen_here(self, attributes: fattr3) -> fattr3:
         """Attributes as programs on this mount must see them."""

@@ -50,7 +50,7 @@ class MountOptions:
     attr_timeout: float = 1.0
     """How long attributes may be believed without asking the replicas again; 0: always ask."""
     entry_timeout: float = 1.0
-    """The same for what a name is bound to."""
+    """The same for what a name is bound to, or that it is bound to nothing."""
     allow_other: bool | None = None
     """Whether other users may use the mount; None: if the superuser mounts."""
     revalidate: bool = True

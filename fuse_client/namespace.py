@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -13,23 +14,33 @@ from fuse_client.attributes import TYPE_OF_FORMAT, AttributeCache, entry_attribu
 from fuse_client.contents import ContentStore
 from fuse_client.credentials import CredentialCache
 from fuse_client.directories import Directories
-from fuse_client.errors import GONE, check, handler
+from fuse_client.errors import GONE, StatusError, check, handler
 from fuse_client.file_io import FileIO
 from fuse_client.files import Files, Handle, OpenFile
 from fuse_client.names import ABSENT, NameCache
 from fuse_client.setattr import requested, set_removed
 from qunfs.nfs.service import MetadataService
-from qunfs.nfs.types import CREATE3res, createmode3, fattr3, ftype3, nfsstat3, sattr3
+from qunfs.nfs.types import CREATE3res, RENAME3res, createmode3, fattr3, ftype3, nfsstat3, sattr3, wcc_data
+from qunfs.objects.codes import NAME_MAX
 from qunfs.objects.ids import is_directory
 from qunfs.protocol.operation import Credentials
 
 _RENAME_FLAGS: Final = pyfuse3.RENAME_NOREPLACE | pyfuse3.RENAME_EXCHANGE
+
+_FOUND_OUT: Final = (nfsstat3.NFS3_OK, nfsstat3.NFS3ERR_NOENT)
+"""How a LOOKUP ends that says what a name is bound to."""
 
 
 def void_in_kernel(inode: int) -> None:
     """Have the kernel ask for attributes again before it uses them."""
     with contextlib.suppress(FileNotFoundError):  # it does not know the inode
         pyfuse3.invalidate_inode(inode, attr_only=True)
+
+
+def _owns(credentials: Credentials, attributes: fattr3) -> bool:
+    """Whether an owner's rights, or the superuser's, are all the caller's."""
+    own_groups = (credentials.gid, *credentials.groups)
+    return credentials.uid == 0 or (credentials.uid == attributes.uid and attributes.gid in own_groups)
 
 
 JUST_NOW_S: Final = 0.01
@@ -53,9 +64,9 @@ class NamespaceOperations(pyfuse3.Operations):
         self._service = service
         self._entry_timeout = entry_timeout
         self._cache = AttributeCache(attr_timeout)
-        self._names = NameCache()
+        self._names = NameCache(lifetime_s=entry_timeout, now=self._cache.now)
         self._credentials = CredentialCache()
-        self._files = Files(contents, self._cache)
+        self._files = Files(contents, self._cache, self._names)
         self._last_lookup = (0, 0, 0.0)
         self._io = FileIO(service, contents, self._files, void_in_kernel, revalidate=revalidate)
         self._directories = Directories(service, self._files, self._names)
@@ -63,10 +74,13 @@ class NamespaceOperations(pyfuse3.Operations):
 
     # --- attributes ---------------------------------------------------------------------------------------------------
 
-    def _entry(self, attributes: fattr3, asked: float) -> pyfuse3.EntryAttributes:
-        """What the kernel is told of an object, and for how long it may believe it."""
+    def _entry(self, attributes: fattr3, asked: float, bound: float | None = None) -> pyfuse3.EntryAttributes:
+        """What the kernel is told of an object, and for how long it may believe it.
+
+        ``asked``: when the attributes were asked for; ``bound``: when the name was, if not at the same time.
+        """
         seen = self._files.seen_here(attributes)
-        entry_timeout = max(0.0, asked + self._entry_timeout - self._cache.now())
+        entry_timeout = max(0.0, (asked if bound is None else bound) + self._entry_timeout - self._cache.now())
         return entry_attributes(seen, self._cache.left(asked), entry_timeout)
 
     async def _attributes(self, inode: int, credentials: Credentials) -> tuple[fattr3, float]:
@@ -81,7 +95,7 @@ class NamespaceOperations(pyfuse3.Operations):
         result = await self._service.getattr(credentials, inode)
         if file is not None and self._gone(file, result.status):
             return file.known, asked
-        check(result.status)
+        self._files.check(result.status, inode)
         return self._learned(result.obj_attributes, asked), asked
 
     def _learned(self, attributes: fattr3 | None, asked: float) -> fattr3:
@@ -92,7 +106,11 @@ class NamespaceOperations(pyfuse3.Operations):
 
     @handler
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
-        return self._entry(*await self._attributes(inode, self._credentials.of(ctx)))
+        began = self._cache.now()
+        attributes, asked = await self._attributes(inode, self._credentials.of(ctx))
+        if asked >= began:  # the permission check of an open asks for what the lookup could not give
+            self._last_lookup = (inode, ctx.pid, asked)
+        return self._entry(attributes, asked)
 
     @handler
     async def setattr(
@@ -141,8 +159,17 @@ class NamespaceOperations(pyfuse3.Operations):
         if file is not None and self._gone(file, result.status):
             set_removed(file, new, credentials, self._files.now_ns())
             return self._entry(file.known, asked)
-        check(result.status)
+        self._files.check(result.status, inode)
+        self._changed_itself(inode, result.obj_wcc, asked)
         return self._entry(self._learned(result.obj_wcc.after, asked), asked)
+
+    def _changed_itself(self, inode: int, wcc: wcc_data, asked: float) -> None:
+        """This mount changed an object, but no names."""
+        self._names.changed(inode, wcc, {}, asked)
+        if wcc.after is None:
+            self._cache.forget(inode)
+        else:
+            self._files.learn(wcc.after, asked)
 
     def _gone(self, file: OpenFile, status: nfsstat3) -> bool:
         """Whether a file was removed elsewhere that some handle keeps alive here."""
@@ -164,20 +191,44 @@ class NamespaceOperations(pyfuse3.Operations):
         credentials = self._credentials.of(ctx)
         if name == b".":
             return self._entry(*await self._attributes(parent_inode, credentials))
+        known = self._known(parent_inode, name, credentials)
+        if known is not None:
+            return known
         asked = self._cache.now()
         result = await self._service.lookup(credentials, parent_inode, name)
         self._files.learn(result.dir_attributes, asked)
+        if result.dir_attributes is not None and name != b".." and result.status in _FOUND_OUT:
+            self._names.found(result.dir_attributes, [(name, result.object)], asked)
         if result.status == nfsstat3.NFS3ERR_NOENT:
-            self._names.learn(parent_inode, name, ABSENT)
-        check(result.status)
-        if name != b"..":
-            self._names.learn(parent_inode, name, result.object)
+            await self._directories.found_nothing(parent_inode, credentials)
+            raise StatusError(result.status)
+        self._files.check(result.status, parent_inode)
         self._last_lookup = (result.object, ctx.pid, asked)
         return self._entry(self._learned(result.obj_attributes, asked), asked)
 
-    def _just_looked_up(self, inode: int, pid: int) -> bool:
-        """Whether an open that comes now is most likely the one that the last lookup was part of.
+    def _known(self, parent: int, name: bytes, credentials: Credentials) -> pyfuse3.EntryAttributes | None:
+        """The answer to a LOOKUP, as far as names and attributes are known; raises StatusError if it is NOENT.
 
+        The kernel does not ask again before it compares owners.  Where that could refuse somebody what the service
+        would allow by now, attributes must be as new as the attribute time-out wants them.
+        """
+        found = self._names.known(parent, name)
+        if found is None or len(name) > NAME_MAX:
+            return None
+        if found.object == ABSENT:
+            raise StatusError(nfsstat3.NFS3ERR_NOENT)
+        held = self._cache.newest(found.object)
+        if held is None:
+            return None
+        attributes, asked = held
+        if self._cache.left(asked) <= 0 and (found.sticky or not _owns(credentials, attributes)):
+            return None
+        return self._entry(attributes, asked, found.asked)
+
+    def _just_looked_up(self, inode: int, pid: int) -> bool:
+        """Whether an open that comes now is most likely the one that the last question was part of.
+
+        That was its LOOKUP, or, when no lookup was needed, the GETATTR of the kernel's permission check.
         If it is another one of the same process, it sees what was true up to JUST_NOW_S ago.
         """
         last_inode, last_pid, asked = self._last_lookup
@@ -187,21 +238,37 @@ class NamespaceOperations(pyfuse3.Operations):
     async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:
         asked = self._cache.now()
         result = await self._service.readlink(self._credentials.of(ctx), inode)
-        check(result.status)
+        self._files.check(result.status, inode)
         self._files.learn(result.symlink_attributes, asked)
         return result.data
 
     def _created(self, parent: int, name: bytes, result: CREATE3res, asked: float) -> fattr3:
         """Take note of what CREATE, MKDIR, SYMLINK or MKNOD did."""
-        self._changed(parent)
-        self._names.forget(parent, name)
-        check(result.status)
-        self._cache.learn_wcc(parent, result.dir_wcc, asked)
-        self._names.learn(parent, name, result.obj)
+        self._files.check(result.status, parent)
+        self._changed(parent, result.dir_wcc, {name: result.obj}, asked)
         return self._learned(result.obj_attributes, asked)
 
-    def _changed(self, directory: int) -> None:
-        self._directories.changed(directory)
+    def _changed(self, directory: int, wcc: wcc_data, names: dict[bytes, int], asked: float) -> None:
+        """An update bound names to objects."""
+        self._names.changed(directory, wcc, names, asked)
+        self._cache.learn_wcc(directory, wcc, asked)
+
+    @contextlib.contextmanager
+    def _changing(self, *places: tuple[int, bytes]) -> Iterator[None]:
+        """What becomes of names in directories is being found out: unless it is, they may be bound to anything."""
+        for directory, _ in places:
+            self._names.updating(directory)
+        try:
+            yield
+        except BaseException:
+            for directory, name in places:
+                self._names.forget(directory, name)
+                self._cache.forget(directory)  # it may be gone
+            raise
+        finally:
+            for directory, _ in places:
+                self._names.updated(directory)
+                self._directories.changed(directory)
 
     @handler
     async def mknod(
@@ -213,12 +280,14 @@ class NamespaceOperations(pyfuse3.Operations):
             raise pyfuse3.FUSEError(errno.EINVAL)
         asked = self._cache.now()
         new = sattr3(mode=stat.S_IMODE(mode))
-        if kind is ftype3.NF3REG:
-            result = await self._service.create(credentials, parent_inode, name, createmode3.GUARDED, new)
-        else:
-            device = (os.major(rdev), os.minor(rdev)) if kind in (ftype3.NF3BLK, ftype3.NF3CHR) else (0, 0)
-            result = await self._service.mknod(credentials, parent_inode, name, kind, new, device)
-        return self._entry(self._created(parent_inode, name, result, asked), asked)
+        with self._changing((parent_inode, name)):
+            if kind is ftype3.NF3REG:
+                result = await self._service.create(credentials, parent_inode, name, createmode3.GUARDED, new)
+            else:
+                device = (os.major(rdev), os.minor(rdev)) if kind in (ftype3.NF3BLK, ftype3.NF3CHR) else (0, 0)
+                result = await self._service.mknod(credentials, parent_inode, name, kind, new, device)
+            made = self._created(parent_inode, name, result, asked)
+        return self._entry(made, asked)
 
     @handler
     async def mkdir(
@@ -226,8 +295,11 @@ class NamespaceOperations(pyfuse3.Operations):
     ) -> pyfuse3.EntryAttributes:
         asked = self._cache.now()
         new = sattr3(mode=stat.S_IMODE(mode))
-        result = await self._service.mkdir(self._credentials.of(ctx), parent_inode, name, new)
-        return self._entry(self._created(parent_inode, name, result, asked), asked)
+        with self._changing((parent_inode, name)):
+            result = await self._service.mkdir(self._credentials.of(ctx), parent_inode, name, new)
+            made = self._created(parent_inode, name, result, asked)
+        self._names.made(made, asked)
+        return self._entry(made, asked)
 
     @handler
     async def symlink(
@@ -235,45 +307,44 @@ class NamespaceOperations(pyfuse3.Operations):
     ) -> pyfuse3.EntryAttributes:
         asked = self._cache.now()
         new = sattr3(mode=0o777)
-        result = await self._service.symlink(self._credentials.of(ctx), parent_inode, name, new, target)
-        return self._entry(self._created(parent_inode, name, result, asked), asked)
+        with self._changing((parent_inode, name)):
+            result = await self._service.symlink(self._credentials.of(ctx), parent_inode, name, new, target)
+            made = self._created(parent_inode, name, result, asked)
+        return self._entry(made, asked)
 
     @handler
     async def link(
         self, inode: int, new_parent_inode: int, new_name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         asked = self._cache.now()
-        result = await self._service.link(self._credentials.of(ctx), inode, new_parent_inode, new_name)
-        self._changed(new_parent_inode)
-        self._names.forget(new_parent_inode, new_name)
-        check(result.status)
-        self._cache.learn_wcc(new_parent_inode, result.linkdir_wcc, asked)
-        self._names.learn(new_parent_inode, new_name, inode)
+        with self._changing((new_parent_inode, new_name)):
+            result = await self._service.link(self._credentials.of(ctx), inode, new_parent_inode, new_name)
+            self._files.check(result.status, inode)
+            self._changed(new_parent_inode, result.linkdir_wcc, {new_name: inode}, asked)
         return self._entry(self._learned(result.file_attributes, asked), asked)
 
     @handler
     async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         asked = self._cache.now()
         hint = self._names.object_at(parent_inode, name)
-        result = await self._service.remove(self._credentials.of(ctx), parent_inode, name, hint)
-        self._changed(parent_inode)
-        self._names.forget(parent_inode, name)
-        check(result.status)
-        self._names.learn(parent_inode, name, ABSENT)
-        self._cache.learn_wcc(parent_inode, result.dir_wcc, asked)
+        with self._changing((parent_inode, name)):
+            result = await self._service.remove(self._credentials.of(ctx), parent_inode, name, hint)
+            check(result.status)
+            self._changed(parent_inode, result.dir_wcc, {name: ABSENT}, asked)
         self._lost_link(result.object, result.obj_attributes, asked)
 
     @handler
     async def rmdir(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         asked = self._cache.now()
         hint = self._names.object_at(parent_inode, name)
-        result = await self._service.rmdir(self._credentials.of(ctx), parent_inode, name, hint)
-        self._changed(parent_inode)
-        self._names.forget(parent_inode, name)
+        with self._changing((parent_inode, name)):
+            result = await self._service.rmdir(self._credentials.of(ctx), parent_inode, name, hint)
+            if result.status != nfsstat3.NFS3ERR_NOTEMPTY:  # which says nothing against what is known of names
+                check(result.status)
+                self._changed(parent_inode, result.dir_wcc, {name: ABSENT}, asked)
         check(result.status)
-        self._names.learn(parent_inode, name, ABSENT)
-        self._cache.learn_wcc(parent_inode, result.dir_wcc, asked)
         self._cache.forget(result.object)
+        self._names.drop(result.object)
 
     @handler
     async def rename(
@@ -290,13 +361,10 @@ class NamespaceOperations(pyfuse3.Operations):
         asked = self._cache.now()
         source, target = (parent_inode_old, name_old), (parent_inode_new, name_new)
         moved, replaced = self._names.object_at(*source), self._names.hint(*target)
-        result = await self._service.rename(self._credentials.of(ctx), *source, *target, flags, moved, replaced)
-        for directory, name in (source, target):
-            self._changed(directory)
-            self._names.forget(directory, name)
-        check(result.status)
-        self._cache.learn_wcc(parent_inode_old, result.fromdir_wcc, asked)
-        self._cache.learn_wcc(parent_inode_new, result.todir_wcc, asked)
+        with self._changing(source, target):
+            result = await self._service.rename(self._credentials.of(ctx), *source, *target, flags, moved, replaced)
+            check(result.status)
+            self._renamed(source, target, flags, result, asked)
         self._cache.forget(result.moved)
         self._files.learn(result.moved_attributes, asked)
         if flags & pyfuse3.RENAME_EXCHANGE:
@@ -305,12 +373,29 @@ class NamespaceOperations(pyfuse3.Operations):
             self._files.learn(result.replaced_attributes, asked)
             return
         if result.moved != result.replaced:
-            self._names.learn(*target, result.moved)
             self._lost_link(result.replaced, result.replaced_attributes, asked)
+
+    def _renamed(
+        self, source: tuple[int, bytes], target: tuple[int, bytes], flags: int, result: RENAME3res, asked: float
+    ) -> None:
+        """Take note of what RENAME did to two names; to links of one file it does nothing."""
+        (from_dir, from_name), (to_dir, to_name) = source, target
+        before, after = result.fromdir_wcc.before, result.fromdir_wcc.after
+        nothing = before is not None and after is not None and before.ctime == after.ctime
+        left = ABSENT
+        if flags & pyfuse3.RENAME_EXCHANGE or nothing:
+            left = result.moved if nothing else result.replaced
+        if from_dir == to_dir:
+            self._changed(from_dir, result.fromdir_wcc, {from_name: left, to_name: result.moved}, asked)
+        else:
+            self._changed(from_dir, result.fromdir_wcc, {from_name: left}, asked)
+            self._changed(to_dir, result.todir_wcc, {to_name: result.moved}, asked)
 
     def _lost_link(self, obj: int, attributes: fattr3 | None, asked: float) -> None:
         """An object lost a name, perhaps its last."""
         self._cache.forget(obj)
+        if is_directory(obj):
+            self._names.drop(obj)
         if attributes is None or is_directory(obj):
             return
         if attributes.nlink == 0:

@@ -17,7 +17,7 @@ import trio
 from fuse_client.attributes import unknown_entry
 from fuse_client.contents import ContentStore
 from fuse_client.directories import OpenDirectory
-from fuse_client.errors import check, handler
+from fuse_client.errors import handler
 from fuse_client.files import Handle
 from fuse_client.namespace import NamespaceOperations
 from qunfs.nfs.service import MetadataService
@@ -88,11 +88,12 @@ class QunfsOperations(NamespaceOperations):
         credentials = self._credentials.of(ctx)
         asked = self._cache.now()
         attributes = sattr3(mode=stat.S_IMODE(mode))
-        result = await self._service.create(credentials, parent_inode, name, createmode3.GUARDED, attributes)
-        if result.status == nfsstat3.NFS3ERR_EXIST and not flags & os.O_EXCL:
-            # Another mount was faster than the kernel's lookup: ESTALE makes the kernel look again and open.
-            raise pyfuse3.FUSEError(errno.ESTALE)
-        made = self._created(parent_inode, name, result, asked)
+        with self._changing((parent_inode, name)):
+            result = await self._service.create(credentials, parent_inode, name, createmode3.GUARDED, attributes)
+            if result.status == nfsstat3.NFS3ERR_EXIST and not flags & os.O_EXCL:
+                # Another mount was faster than the kernel's lookup: ESTALE makes the kernel look again and open.
+                raise pyfuse3.FUSEError(errno.ESTALE)
+            made = self._created(parent_inode, name, result, asked)
         handle = self._io.opened_new(made, credentials, asked)
         return pyfuse3.FileInfo(fh=self._number(handle)), self._entry(made, asked)
 
@@ -159,7 +160,7 @@ class QunfsOperations(NamespaceOperations):
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         _require_served(name)
         result = await self._service.getxattr(self._credentials.of(ctx), inode, name)
-        check(result.status)
+        self._files.check(result.status, inode)
         return result.value
 
     @handler
@@ -167,13 +168,13 @@ class QunfsOperations(NamespaceOperations):
         _require_served(name)
         asked = self._cache.now()
         result = await self._service.setxattr(self._credentials.of(ctx), inode, name, value)
-        check(result.status)
-        self._changed_itself(inode, result.obj_wcc.after, asked)
+        self._files.check(result.status, inode)
+        self._changed_itself(inode, result.obj_wcc, asked)
 
     @handler
     async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
         result = await self._service.listxattr(self._credentials.of(ctx), inode)
-        check(result.status)
+        self._files.check(result.status, inode)
         return result.names
 
     @handler
@@ -181,14 +182,8 @@ class QunfsOperations(NamespaceOperations):
         _require_served(name)
         asked = self._cache.now()
         result = await self._service.removexattr(self._credentials.of(ctx), inode, name)
-        check(result.status)
-        self._changed_itself(inode, result.obj_wcc.after, asked)
-
-    def _changed_itself(self, inode: int, attributes: fattr3 | None, asked: float) -> None:
-        if attributes is None:
-            self._cache.forget(inode)
-        else:
-            self._files.learn(attributes, asked)
+        self._files.check(result.status, inode)
+        self._changed_itself(inode, result.obj_wcc, asked)
 
 
 def _require_served(name: bytes) -> None:
