@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from qunfs import native
 from qunfs.cluster import Cluster, load
 from qunfs.net.connection import Connection
 from qunfs.net.reactor import Reactor
@@ -178,6 +179,7 @@ class Service:
             "pid": os.getpid(),
             "uptime_s": time.monotonic() - self._started,
             "durability": self._durability,
+            "compiled": native.active(),
             "cpu_s": times.user + times.system,
             "connections": len(self._links),
             "strangers_refused": self._reactor.strangers_refused,

@@ -163,6 +163,7 @@ def _fuse_options(given: dict[str, str | None]) -> "MountOptions":
 
 async def _serve(request: MountRequest, announce: Announce) -> None:
     import fuse_client.mount
+    import fuse_client.reading
     from qunfs.net.driver import open_client
     from qunfs.objects import REGISTRY
 
@@ -172,6 +173,7 @@ async def _serve(request: MountRequest, announce: Announce) -> None:
         nursery.start_soon(_stop_on_signals, nursery.cancel_scope)
         nursery.start_soon(_keep_record, request, core)
         await _await_quorum(request, core, service, announce)
+        fuse_client.reading.enable(core.fileno())
 
         def on_ready() -> None:
             core.yield_to(_fuse_descriptor())

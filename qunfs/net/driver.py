@@ -101,6 +101,10 @@ class QuClient:
         self._polls = {c: self._poll_of(c.fileno()) for c in self._connections.values()}
         self._polls[None] = self._poll_of(self._reactor.fileno())
 
+    def fileno(self) -> int:
+        """Readable when a server has sent something."""
+        return self._reactor.fileno()
+
     def statistics(self) -> dict[str, int]:
         """Counters since the start: operations, round trips, repairs and so on."""
         wire = self._bytes_closed + sum(c.bytes_in + c.bytes_out for c in self._connections.values())

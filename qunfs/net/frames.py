@@ -57,8 +57,8 @@ class FrameDecoder:
             if stop > end:
                 self._needed = stop - start
                 break
-            payload = slice(start + _HEADER_BYTES, stop)
-            payloads.append(chunk[payload] if data is chunk else bytes(memoryview(data)[payload]))
+            first = start + _HEADER_BYTES
+            payloads.append(chunk[first:stop] if data is chunk else bytes(memoryview(data)[first:stop]))
             start = stop
         if data is self._partial:
             del self._partial[:start]

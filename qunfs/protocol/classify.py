@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 from qunfs.protocol.errors import PeerError
 from qunfs.protocol.history import (
     DIGEST_BYTES,
-    PACKED_LT,
     ZERO,
     ZERO_TIMESTAMP,
     Candidate,
@@ -142,7 +141,7 @@ def setup_unanimous(quorums: QuorumSystem, request: Request) -> Setup | None:
         conditioned.append(candidate)
         if candidate.lt.time > time:
             time = candidate.lt.time
-    digest = _digest(request, [c.wire[PACKED_LT] for c in conditioned])
+    digest = _digest(request, [c.packed_lt for c in conditioned])
     lt = LogicalTimestamp(1 + time, 0, request.client, digest)
     objects, lt_co = tuple([view.obj for view in request.views]), tuple([c.lt for c in conditioned])
     return Setup(method(lt, objects, lt_co), tuple(conditioned))
@@ -159,7 +158,7 @@ def setup_classified(quorums: QuorumSystem, request: Request) -> Setup:
     conditioned = tuple(c.obj_cand for c in classes)
     lt_co = tuple(c.lt for c in conditioned)
     time = 1 + max(c.latest.time for c in classes)
-    digest = _digest(request, [c.wire[PACKED_LT] for c in conditioned])
+    digest = _digest(request, [c.packed_lt for c in conditioned])
     lt = LogicalTimestamp(time, int(request.kind is Kind.BARRIER), request.client, digest)
     kinds = {c.kind for c in classes}
     if request.kind is Kind.METHOD and kinds == {Kind.METHOD}:

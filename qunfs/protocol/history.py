@@ -42,8 +42,6 @@ class LogicalTimestamp(NamedTuple):
 
 
 LT_BYTES: Final = _LT.size
-PACKED_LT: Final = slice(_HEAD.size, _HEAD.size + LT_BYTES)
-"""Where a candidate's timestamp lies in its bytes: it need not be packed again."""
 ZERO_TIMESTAMP: Final = LogicalTimestamp(0, 0, 0, bytes(DIGEST_BYTES))
 
 
@@ -128,6 +126,11 @@ class Candidate:
     def current(self, obj: int) -> LogicalTimestamp:
         """LT_current on one of its objects: the newest time a replica may hold and still accept it."""
         return self.cur[self.objects.index(obj)] if self.objects else ZERO_TIMESTAMP
+
+    @property
+    def packed_lt(self) -> bytes:
+        """The timestamp as it lies in its bytes."""
+        return self.wire[_HEAD.size : _HEAD.size + LT_BYTES]
 
     @property
     def starts_segment(self) -> bool:

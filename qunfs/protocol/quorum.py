@@ -6,7 +6,6 @@ of :class:`QuorumSystem`; "at least q, r, b+1" are what they mean for thresholds
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 from qunfs.protocol.errors import LocalError
@@ -61,17 +60,12 @@ class QuorumSystem(ABC):
         """How many of the servers, taken in this order, a client asks first."""
 
 
-@dataclass(frozen=True, slots=True)
 class ThresholdQuorums(QuorumSystem):
     """Threshold quorums of size q with repairable sets of size r (paper section 3.3, constraints (2)-(4))."""
 
-    n: int
-    b: int
-    t: int
-    q: int
-    r: int
-
-    def __post_init__(self) -> None:
+    def __init__(self, n: int, b: int, t: int, q: int, r: int) -> None:
+        """Raises LocalError when the sizes do not satisfy the constraints."""
+        self.n, self.b, self.t, self.q, self.r = n, b, t, q, r
         if not 0 <= self.b <= self.t:
             raise LocalError(f"b={self.b} malevolent servers cannot exceed t={self.t} faulty ones; need 0 <= b <= t")
         if self.q + self.t > self.n:
@@ -80,6 +74,18 @@ class ThresholdQuorums(QuorumSystem):
             raise LocalError(f"constraint (3) violated: 2q-b-n < r for n={self.n} q={self.q} r={self.r} b={self.b}")
         if self.q + self.r - self.n <= self.b:
             raise LocalError(f"constraint (4) violated: q+r-n <= b for n={self.n} q={self.q} r={self.r} b={self.b}")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ThresholdQuorums) and self._sizes() == other._sizes()
+
+    def __hash__(self) -> int:
+        return hash(self._sizes())
+
+    def __repr__(self) -> str:
+        return f"<n={self.n} b={self.b} t={self.t} q={self.q} r={self.r}>"
+
+    def _sizes(self) -> tuple[int, int, int, int, int]:
+        return self.n, self.b, self.t, self.q, self.r
 
     def contains_quorum(self, mask: int) -> bool:
         return mask.bit_count() >= self.q

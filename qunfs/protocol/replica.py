@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from operator import le
 from typing import Any, Final, NamedTuple
 
+from mypy_extensions import mypyc_attr
+
 from qunfs.protocol.acceptance import accept
 from qunfs.protocol.admission import RepairRate, Rights, credentials_refusal, in_time, refusal
 from qunfs.protocol.authenticator import MAC_BYTES, Authenticator
@@ -95,6 +97,7 @@ def _is_current(candidate: Candidate, own: Sequence[ReplicaHistory]) -> bool:
     return all(map(le, [history.latest.lt for history in own], candidate.cur))
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Replica:
     """One server.  ``rights[c]`` are those of client c; the store already holds genesis."""
 

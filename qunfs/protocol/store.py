@@ -9,6 +9,8 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
+from mypy_extensions import mypyc_attr
+
 from qunfs.protocol.errors import LocalError
 from qunfs.protocol.history import LogicalTimestamp, ReplicaHistory
 
@@ -38,6 +40,7 @@ class Rows(Protocol):
         """Make every change so far durable.  Raises StorageError."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class MemoryRows:
     """Rows in memory; what has not been committed can be lost, as in a crash."""
 

@@ -22,6 +22,7 @@ from hashlib import blake2b
 from typing import Final
 
 import msgpack
+from mypy_extensions import mypyc_attr
 
 from qunfs.protocol.errors import LocalError, MalformedMessage, StorageError, VersionMissing
 from qunfs.protocol.history import (
@@ -118,6 +119,7 @@ class _Known:
         self.history, self.head, self.recorded = history, head, recorded
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class VersionStore:
     """A :class:`StoreView` on rows that may hold a store already.
 

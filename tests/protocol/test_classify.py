@@ -283,12 +283,15 @@ def _requests(draw: st.DrawFn) -> Request:
     return _request(kind, *views, evidence=tuple(evidence))
 
 
+_FIELDS = ("kind", "lt", "objects", "lt_co", "bot", "src", "cur", "wire")
+
+
 def _outcome(make: Callable[[QuorumSystem, Request], Setup], request: Request) -> object:
     try:
         candidate, conditioned = make(Q, request)
     except RequestRefused as error:
         return str(error)
-    fields = [getattr(candidate, name) for name in Candidate.__slots__]
+    fields = [getattr(candidate, name) for name in _FIELDS]
     return fields, conditioned
 
 

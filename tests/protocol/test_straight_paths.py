@@ -1,5 +1,6 @@
 """What client code does straight away when all servers agree is what the general rules come to."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -122,6 +123,7 @@ UPDATE_REPLIES = st.builds(
 )
 
 
+@pytest.mark.pure
 @given(st.lists(st.tuples(st.integers(0, Q.n - 1), UPDATE_REPLIES, st.booleans()), max_size=15))
 def test_replies_kept_by_their_bytes_are_the_last_ones_of_all_servers(
     arrivals: list[tuple[int, UpdateReply, bool]],

@@ -225,6 +225,7 @@ class StoreMachine(RuleBasedStateMachine):
         }
 
 
+@pytest.mark.pure
 @pytest.mark.parametrize(("kind", "walks"), [("memory", 50), ("sync", 5), ("async", 10), ("small", 10), ("table", 5)])
 def test_the_store_agrees_with_plain_copies(kind, walks, medium_of):
     machine = type("Machine", (StoreMachine,), {"kind": kind, "medium_of": staticmethod(medium_of)})

@@ -1,0 +1,60 @@
+"""Compiled code does what the sources say, and only as long as they say it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from qunfs import native
+
+BUILT = (native.BUILDS / native.digest()).is_dir()
+needs_build = pytest.mark.skipif(not BUILT, reason="not compiled: run ./scripts/setup (build/native.log says why not)")
+
+
+def _run(arguments: list[str], **environment: str) -> str:
+    clean = {name: value for name, value in os.environ.items() if name not in (native.PURE, "QUNFS_TEST_COMPILED")}
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=native.ROOT,
+        env=clean | environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+@needs_build
+def test_processes_run_compiled_code_unless_told_not_to() -> None:
+    where = ["-c", "import qunfs.protocol.wire as w; print(w.__file__)"]
+    assert "/build/native/" in _run(where)
+    assert _run(where, QUNFS_PURE="1").strip().endswith("qunfs/protocol/wire.py")
+
+
+@needs_build
+@pytest.mark.parametrize(
+    "options", ["--seed 3", "--seed 5 -b 2", "--seed 8 --malevolent 1", "--seed 9 --mode liveness"]
+)
+def test_a_seed_has_the_same_trace_with_and_without(options: str) -> None:
+    command = ["-m", "tests.simulation", *options.split()]
+    assert _run(command) == _run(command, QUNFS_PURE="1")
+
+
+@needs_build
+def test_compiled_code_passes_the_tests() -> None:
+    suites = [f"tests/{name}" for name in ("protocol", "objects", "nfs", "store", "net")]
+    _run(["-m", "pytest", "-q", "-p", "no:cacheprovider", *suites], QUNFS_TEST_COMPILED="1")
+
+
+def test_changed_sources_are_not_taken_for_compiled_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("protocol", "net"):
+        shutil.copytree(native.ROOT / "qunfs" / package, tmp_path / "qunfs" / package)
+    monkeypatch.setattr(native, "ROOT", tmp_path)
+    before = native.digest()
+    with (tmp_path / "qunfs/protocol/limits.py").open("a") as source:
+        source.write("\n")
+    assert native.digest() != before
