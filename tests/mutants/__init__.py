@@ -1,0 +1,4 @@
+"""Mutants: the production code with one rule of the protocol broken at a time, and what notices.
+
+A rule whose mutant nothing kills is untested or superfluous.  ``python -m tests.mutants`` tries all of them.
+"""
