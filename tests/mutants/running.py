@@ -13,9 +13,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
+import hypothesis
 import pytest
+import pytest_trio.plugin
 
-# what the forked processes would otherwise import one by one
+import server.service
 import tests.protocol.scripted
 from tests.mutants.mutant import Mutant
 from tests.simulation.runner import run
@@ -26,6 +28,8 @@ TESTS_WAIT_S: Final = 60.0
 """A mutant whose killers hang so long is as dead as one that fails them."""
 SEEDS_WAIT_S: Final = 120.0
 MODES: Final = ("safety", "liveness")
+IMPORTED_ONCE: Final = (hypothesis, pytest_trio.plugin, server.service, tests.protocol.scripted)
+"""What the forked processes would otherwise import, each for itself."""
 _FORK: Final = multiprocessing.get_context("fork")
 
 
@@ -40,14 +44,19 @@ class Verdict:
     """What the killer said, in a line."""
     seconds: float
 
+    tried: bool = True
+    """False when the mutant or its tests could not be run."""
+
     @property
     def sound(self) -> bool:
         """Whether it went as it should: killed, unless nothing can kill it."""
-        return (self.killer is None) == bool(self.mutant.superfluous)
+        return self.tried and (self.killer is None) == bool(self.mutant.superfluous)
 
     @property
     def word(self) -> str:
         """The verdict in a word."""
+        if not self.tried:
+            return "NOT TRIED"
         if self.killer is not None:
             return "killed" if self.sound else "NOT SUPERFLUOUS"
         return "superfluous" if self.sound else "SURVIVED"
@@ -65,10 +74,13 @@ def try_mutant(mutant: Mutant, seeds: int) -> Verdict:
     """Run its killers, and so many seeds of each mode of the simulator if they all pass."""
     began = time.monotonic()
     found = None
-    if mutant.killers:
-        found = _in_child(_run_tests, (mutant,), TESTS_WAIT_S, "its tests")
-    if found is None and seeds:
-        found = _in_child(_run_seeds, (mutant, seeds), SEEDS_WAIT_S, "the simulator")
+    try:
+        if mutant.killers:
+            found = _in_child(_run_tests, (mutant,), TESTS_WAIT_S, "its tests")
+        if found is None and seeds:
+            found = _in_child(_run_seeds, (mutant, seeds), SEEDS_WAIT_S, "the simulator")
+    except MutantFailed as error:
+        return Verdict(mutant, None, str(error), time.monotonic() - began, tried=False)
     killer, how = found or (None, "")
     return Verdict(mutant, killer, how, time.monotonic() - began)
 
@@ -138,6 +150,3 @@ def _run_seeds(mutant: Mutant, seeds: int) -> Found | None:
             if outcome.violation is not None:
                 return f"seed {seed} {mode}", outcome.violation.partition("\n")[0]
     return None
-
-
-assert tests.protocol.scripted  # imported for what it brings along
