@@ -13,8 +13,8 @@ CLASSIFY = "DESIGN 3, classify(o); paper Figure 3, 700-712"
 SETUP = "DESIGN 3, request and METHOD/BARRIER/COPY; paper Figure 3, s_setup"
 
 CLASSIFYING = "tests/protocol/test_classify.py"
-QUORUMS = "tests/protocol/test_quorum.py"
 HISTORIES = "tests/protocol/test_history.py"
+RULES = "tests/protocol/test_rules_classify.py"
 DIGESTS = "tests/protocol/test_rules_digest.py"
 
 
@@ -39,19 +39,19 @@ def b_servers_are_believed() -> None:
     rewrite(q.ThresholdQuorums.exceeds_malevolent, ("> self.b", ">= self.b"))
 
 
-@mutant("constraint (2): q + t <= n", SIZES, f"{QUORUMS}::test_systems_that_break_a_constraint_are_refused")
+@mutant("constraint (2): q + t <= n", SIZES, f"{RULES}::test_each_constraint_is_checked_for_itself")
 def constraint_2_unchecked() -> None:
     """A system whose operations need not complete is taken."""
     rewrite(q.ThresholdQuorums.__post_init__, ("self.q + self.t > self.n", "False"))
 
 
-@mutant("constraint (3): 2q - b - n >= r", SIZES, f"{QUORUMS}::test_systems_that_break_a_constraint_are_refused")
+@mutant("constraint (3): 2q - b - n >= r", SIZES, f"{RULES}::test_each_constraint_is_checked_for_itself")
 def constraint_3_unchecked() -> None:
     """A system that may lose an established candidate is taken."""
     rewrite(q.ThresholdQuorums.__post_init__, ("2 * self.q - self.b - self.n < self.r", "False"))
 
 
-@mutant("constraint (4): q + r - n > b", SIZES, f"{QUORUMS}::test_systems_that_break_a_constraint_are_refused")
+@mutant("constraint (4): q + r - n > b", SIZES, f"{RULES}::test_each_constraint_is_checked_for_itself")
 def constraint_4_unchecked() -> None:
     """A system in which an established candidate excludes no other potential one is taken."""
     rewrite(q.ThresholdQuorums.__post_init__, ("self.q + self.r - self.n <= self.b", "False"))
@@ -148,7 +148,7 @@ def copies_prove_their_source() -> None:
     rewrite(h.copy, ("tuple(continues.bottom(obj) for obj in objects)", "lt_co"))
 
 
-@mutant("a continued segment inherits src", RECORDS, f"{HISTORIES}::test_what_follows_from_the_kind")
+@mutant("a continued segment inherits src", RECORDS, f"{RULES}::test_a_copy_of_a_copy_belongs_to_the_segment_of_the_first")
 def copies_forget_their_segment() -> None:
     """Copies of one segment pass for contenders."""
     rewrite(h.copy, ("continues.src", "continues.lt"))
@@ -183,7 +183,7 @@ def barriers_are_proven() -> None:
 
 @mutant(
     "a proof on one object holds for the operation", PROOF,
-    f"{CLASSIFYING}::XX",
+    f"{RULES}::test_a_request_may_prove_on_a_sibling_what_it_builds_on",
 )  # fmt: skip
 def evidence_ignored() -> None:
     """Only the views prove anything."""
@@ -238,7 +238,7 @@ def copy_at_a_repairable_barrier() -> None:
     rewrite(c.classify, ("contains_quorum(orders[bar_cand])", "contains_repairable(orders[bar_cand])"))
 
 
-@mutant("COPY only when the latest is BarCand", CLASSIFY, f"{CLASSIFYING}::test_lines_707_an_established_barrier_below_the_latest")
+@mutant("COPY only when the latest is BarCand", CLASSIFY, f"{RULES}::test_line_707_an_established_barrier_below_the_latest_is_no_ground_to_copy")
 def copy_below_the_latest() -> None:
     """A barrier in a quorum is enough to copy, whatever is later."""
     rewrite(c.classify, ("latest == bar_cand.lt and ", ""))
@@ -274,19 +274,19 @@ def empty_views_for_repairs() -> None:
     rewrite(c.setup_classified, ("(view.mask == 0 and request.kind is Kind.METHOD)", "view.mask == 0"))
 
 
-@mutant("METHOD if every object classifies METHOD", SETUP, f"{CLASSIFYING}::test_every_object_of_a_request_calls_for_its_kind")
+@mutant("METHOD if every object classifies METHOD", SETUP, f"{RULES}::test_every_object_of_a_request_calls_for_its_kind")
 def method_if_one_object_calls_for_it() -> None:
     """One object that is ready carries the others."""
     rewrite(c.setup_classified, ("kinds == {Kind.METHOD}", "Kind.METHOD in kinds"))
 
 
-@mutant("BARRIER if no object classifies METHOD", SETUP, f"{CLASSIFYING}::test_every_object_of_a_request_calls_for_its_kind")
+@mutant("BARRIER if no object classifies METHOD", SETUP, f"{RULES}::test_every_object_of_a_request_calls_for_its_kind")
 def barriers_on_healthy_objects() -> None:
     """A barrier may be put on an object that is ready."""
     rewrite(c.setup_classified, ("request.kind is Kind.BARRIER and Kind.METHOD not in kinds", "request.kind is Kind.BARRIER"))
 
 
-@mutant("COPY if every object classifies COPY", SETUP, f"{CLASSIFYING}::test_every_object_of_a_request_calls_for_its_kind")
+@mutant("COPY if every object classifies COPY", SETUP, f"{RULES}::test_a_joint_copy_needs_a_barrier_on_every_object")
 def copy_if_one_object_calls_for_it() -> None:
     """One object under a barrier carries the others."""
     rewrite(c.setup_classified, ("kinds == {Kind.COPY}", "Kind.COPY in kinds"))
@@ -307,7 +307,7 @@ def repairable_record_copied_on_one_object() -> None:
     rewrite(c._setup_copy, ("(is_proven or len(source.objects) <= 1)", "True"))
 
 
-@mutant("the short way is no other rule", SETUP, f"{CLASSIFYING}::test_unanimous_views_make_the_candidate_that_classification_makes")
+@mutant("the short way is no other rule", SETUP, f"{RULES}::test_a_view_of_one_history_needs_a_quorum_too")
 def unanimous_below_a_quorum() -> None:
     """A view of one history need not be a quorum's."""
     rewrite(c.setup_unanimous, (" or not quorums.is_view(mask)", ""))

@@ -65,7 +65,7 @@ def versions_need_no_holder() -> None:
     rewrite(an.newest_established, ("not quorums.exceeds_malevolent(holders & view) or ", ""))
 
 
-@mutant("in some q-subset V", QUERIES, f"{ANSWERING}::test_too_few_replies_settle_nothing")
+@mutant("in some q-subset V", QUERIES, f"{RULES}::test_fewer_than_a_quorum_settle_nothing_however_much_they_agree")
 def fewer_replies_than_a_quorum() -> None:
     """Replies of fewer than a quorum settle an answer."""
     rewrite(an.judge, ("not quorums.contains_quorum(mask_of(list(replies)))", "False"))

@@ -17,7 +17,7 @@ def one_host_is_believed() -> None:
     rewrite(y.Synchroniser._count, ("return self._quorums.exceeds_malevolent(job.votes[vote])", "return True"))
 
 
-@mutant("one host counts once", SYNC, f"{SYNCING}::test_one_host_is_not_believed")
+@mutant("one host counts once", SYNC, f"{RULES}::test_one_host_that_replies_twice_is_one")
 def one_host_counts_twice() -> None:
     """A host that replies twice to one question is two hosts."""
     rewrite(y.Synchroniser.on_reply, ("del self._numbers[number]", "server = next(s for s in range(9) if not any(v >> s & 1 for v in job.votes.values()))"))
@@ -29,7 +29,7 @@ def replies_of_anybody_count() -> None:
     rewrite(y.Synchroniser.on_reply, (" or asked != server", ""))
 
 
-@mutant("each chunk is agreed on", SYNC, f"{SYNCING}::test_a_late_reply_to_one_question_is_no_vote_on_the_next")
+@mutant("each chunk is agreed on", SYNC, f"{RULES}::test_a_late_difference_from_one_version_is_no_vote_on_that_from_another")
 def late_replies_count() -> None:
     """A reply to the question before is a vote on the next."""
     rewrite(y.Synchroniser._ask_anew, ("self._forget_numbers(job)", "pass"))

@@ -127,6 +127,7 @@ def test_a_copy_never_removes_a_base() -> None:
     """What is a base is established, whatever a copy that should not have been made says."""
     onward = method(_lt(3), (B,), (JOINT.lt,))
     server = Server({A: (JOINT, BAR), B: (JOINT, onward)})
+    server.store.add_version(A, ONE.lt, ZERO.lt, {}, b"")
     server.accept(COPY_OF_ONE, JOINT)
     assert server.records(A) == (JOINT, BAR, COPY_OF_ONE)
     assert server.records(B) == (JOINT, onward)
