@@ -64,7 +64,9 @@ def main(argv: Sequence[str]) -> int:
 def _described(mutant: Mutant) -> str:
     lines = [f"{mutant.name}: {mutant.apply.__doc__}", f"    rule: {mutant.rule} ({mutant.where})"]
     if mutant.superfluous:
-        lines += textwrap.wrap(f"superfluous: {mutant.superfluous}", 116, initial_indent="    ", subsequent_indent="    ")
+        lines += textwrap.wrap(
+            f"superfluous: {mutant.superfluous}", 116, initial_indent="    ", subsequent_indent="    "
+        )
     return "\n".join(lines)
 
 

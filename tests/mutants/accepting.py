@@ -24,19 +24,29 @@ def older_barriers_stay() -> None:
 @mutant("all objects or none", SERVER, f"{RULES}::test_a_record_enters_all_its_histories")
 def accepted_on_the_first_object_only() -> None:
     """A record enters the history of its first object only."""
-    rewrite(a.accept, ("for obj in record.objects:\n        records", "for obj in record.objects[:1]:\n        records"), ("_usual(store, record)", "None"))
+    rewrite(
+        a.accept,
+        ("for obj in record.objects:\n        records", "for obj in record.objects[:1]:\n        records"),
+        ("_usual(store, record)", "None"),
+    )
 
 
 @mutant("no history that is not durable leaves the server", SERVER, "tests/protocol/test_rules_persist.py")
 def send_before_persist() -> None:
     """Replies go out before the commit."""
-    rewrite(s.Service.on_frames, ("self._store.commit()\n    self._dispatch(sends)", "self._dispatch(sends)\n    self._store.commit()"))
+    rewrite(
+        s.Service.on_frames,
+        ("self._store.commit()\n    self._dispatch(sends)", "self._dispatch(sends)\n    self._store.commit()"),
+    )
 
 
 @mutant("no history that is not durable leaves the server", SERVER, "tests/protocol/test_rules_persist.py")
 def send_before_persist_on_ticks() -> None:
     """What time brings about goes out before the commit."""
-    rewrite(s.Service._tick, ("self._store.commit()\n    self._dispatch(sends)", "self._dispatch(sends)\n    self._store.commit()"))
+    rewrite(
+        s.Service._tick,
+        ("self._store.commit()\n    self._dispatch(sends)", "self._dispatch(sends)\n    self._store.commit()"),
+    )
 
 
 # ---- skip rule
@@ -124,13 +134,21 @@ def straight_path_leaves_siblings() -> None:
 @mutant("on accepting a METHOD or COPY", PROOF_RULE, f"{RULES}::test_a_copy_of_a_proven_source_proves_it_on_siblings")
 def only_methods_prove() -> None:
     """A COPY proves nothing."""
-    rewrite(a.accept, ("if record.kind is not Kind.BARRIER:\n        for", "if record.kind is Kind.METHOD:\n        for"))
+    rewrite(
+        a.accept, ("if record.kind is not Kind.BARRIER:\n        for", "if record.kind is Kind.METHOD:\n        for")
+    )
 
 
 @mutant("also within a segment", PROOF_RULE, f"{RULES}::test_a_copy_of_a_copy_proves_the_segment_s_bot")
 def only_starts_of_segments_prove() -> None:
     """A COPY that goes on with a segment proves nothing."""
-    rewrite(a.accept, ("if record.kind is not Kind.BARRIER:\n        for", "if record.kind is not Kind.BARRIER and record.starts_segment:\n        for"))
+    rewrite(
+        a.accept,
+        (
+            "if record.kind is not Kind.BARRIER:\n        for",
+            "if record.kind is not Kind.BARRIER and record.starts_segment:\n        for",
+        ),
+    )
 
 
 @mutant("a missing base is inserted", PROOF_RULE, f"{RULES}::test_a_missing_base_is_inserted_with_its_version")
@@ -139,7 +157,9 @@ def missing_bases_stay_missing() -> None:
     rewrite(a._prove, ("if proof is None and conditioned is not None and accepted.starts_segment:", "if False:"))
 
 
-@mutant("a repairable source never becomes a base", PROOF_RULE, f"{RULES}::test_a_repairable_source_never_becomes_a_base")
+@mutant(
+    "a repairable source never becomes a base", PROOF_RULE, f"{RULES}::test_a_repairable_source_never_becomes_a_base"
+)
 def sources_become_bases() -> None:
     """What a COPY copies becomes the base, established or not."""
     rewrite(a._prove, ("bottom = accepted.bottom(obj)", "bottom = accepted.conditioned_on(obj)"))
@@ -151,26 +171,42 @@ def any_missing_source_is_inserted() -> None:
     rewrite(a._prove, (" and accepted.starts_segment", ""))
 
 
-@mutant("adoption has the same side effects", "DESIGN 3, inline repair", f"{SCENARIOS}::test_a_client_alone_gets_on[adoption_has_side_effects-silent]")
+@mutant(
+    "adoption has the same side effects",
+    "DESIGN 3, inline repair",
+    f"{SCENARIOS}::test_a_client_alone_gets_on[adoption_has_side_effects-silent]",
+)
 def adoption_without_side_effects() -> None:
     """A server that adopts a COPY skips and proves nothing."""
     rewrite(
         a.accept,
         ("if record.kind is Kind.COPY:", "if record.kind is Kind.COPY and conditioned is not None:"),
-        ("if record.kind is not Kind.BARRIER:\n        for", "if record.kind is not Kind.BARRIER and conditioned is not None:\n        for"),
+        (
+            "if record.kind is not Kind.BARRIER:\n        for",
+            "if record.kind is not Kind.BARRIER and conditioned is not None:\n        for",
+        ),
     )
 
 
 # ---- versions
 
 
-@mutant("a version in a history is never collected", KEPT, f"{VERSIONS}::test_versions_of_the_history_are_never_collected")
+@mutant(
+    "a version in a history is never collected", KEPT, f"{VERSIONS}::test_versions_of_the_history_are_never_collected"
+)
 def versions_of_histories_collected() -> None:
     """The oldest versions go, in the history or not."""
-    rewrite(v.VersionStore._collect, ("{record.lt for record in known.history.records} | safe", "{known.head.lt} | safe"))
+    rewrite(
+        v.VersionStore._collect, ("{record.lt for record in known.history.records} | safe", "{known.head.lt} | safe")
+    )
 
 
-@mutant("what the next record builds on is kept", KEPT, "tests/protocol/test_hostile_input.py::test_the_version_that_an_update_is_conditioned_on_outlives_the_update", f"{VERSIONS}::test_a_version_just_added_and_its_parent_are_not_collected_at_once")
+@mutant(
+    "what the next record builds on is kept",
+    KEPT,
+    "tests/protocol/test_hostile_input.py::test_the_version_that_an_update_is_conditioned_on_outlives_the_update",
+    f"{VERSIONS}::test_a_version_just_added_and_its_parent_are_not_collected_at_once",
+)
 def parents_of_new_versions_collected() -> None:
     """A version that is about to be the base may go before it is."""
     rewrite(v.VersionStore._collect, ("spared.parent is not None and", "False and"))
@@ -179,4 +215,10 @@ def parents_of_new_versions_collected() -> None:
 @mutant("a record needs its version", KEPT, f"{VERSIONS}::test_a_history_needs_its_versions")
 def records_without_versions() -> None:
     """A history may hold records whose versions are gone."""
-    rewrite(v._Known.take, ("if head is None:\n                raise VersionMissing(f\"the version of {record} is in the history but not held\")", "head = head or self.head"))
+    rewrite(
+        v._Known.take,
+        (
+            'if head is None:\n                raise VersionMissing(f"the version of {record} is in the history but not held")',
+            "head = head or self.head",
+        ),
+    )

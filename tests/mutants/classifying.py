@@ -63,7 +63,7 @@ def constraint_4_unchecked() -> None:
 @mutant("the digest covers the operation", TIMESTAMPS, DIGESTS)
 def digest_without_operation() -> None:
     """Two operations under one condition get one timestamp."""
-    rewrite(c._digest, ("b\"\" if request.operation is None else request.operation.wire", 'b""'))
+    rewrite(c._digest, ('b"" if request.operation is None else request.operation.wire', 'b""'))
 
 
 @mutant("the digest covers kind, client and session", TIMESTAMPS, DIGESTS)
@@ -148,7 +148,9 @@ def copies_prove_their_source() -> None:
     rewrite(h.copy, ("tuple(continues.bottom(obj) for obj in objects)", "lt_co"))
 
 
-@mutant("a continued segment inherits src", RECORDS, f"{RULES}::test_a_copy_of_a_copy_belongs_to_the_segment_of_the_first")
+@mutant(
+    "a continued segment inherits src", RECORDS, f"{RULES}::test_a_copy_of_a_copy_belongs_to_the_segment_of_the_first"
+)
 def copies_forget_their_segment() -> None:
     """Copies of one segment pass for contenders."""
     rewrite(h.copy, ("continues.src", "continues.lt"))
@@ -199,7 +201,10 @@ def evidence_ignored() -> None:
 )  # fmt: skip
 def proven_is_no_object_candidate() -> None:
     """A record that is proven and in few histories is passed over."""
-    rewrite(c.classify, ("(record in established or quorums.contains_repairable(mask))", "quorums.contains_repairable(mask)"))
+    rewrite(
+        c.classify,
+        ("(record in established or quorums.contains_repairable(mask))", "quorums.contains_repairable(mask)"),
+    )
 
 
 @mutant(
@@ -220,7 +225,9 @@ def method_on_a_repairable_candidate() -> None:
     rewrite(c.classify, ("latest == obj_cand.lt and obj_cand in established", "latest == obj_cand.lt"))
 
 
-@mutant("METHOD only when the latest is ObjCand", CLASSIFY, f"{CLASSIFYING}::test_line_710_a_later_barrier_forbids_a_method")
+@mutant(
+    "METHOD only when the latest is ObjCand", CLASSIFY, f"{CLASSIFYING}::test_line_710_a_later_barrier_forbids_a_method"
+)
 def method_below_the_latest() -> None:
     """A proven candidate calls for a METHOD whatever is later."""
     rewrite(c.classify, ("latest == obj_cand.lt and obj_cand in established", "obj_cand in established"))
@@ -232,13 +239,19 @@ def any_barrier_is_the_barrier_candidate() -> None:
     rewrite(c.classify, (" and quorums.contains_repairable(mask):", ":"))
 
 
-@mutant("COPY only at a barrier of order >= q", CLASSIFY, f"{CLASSIFYING}::test_line_707_a_repairable_barrier_is_not_enough")
+@mutant(
+    "COPY only at a barrier of order >= q", CLASSIFY, f"{CLASSIFYING}::test_line_707_a_repairable_barrier_is_not_enough"
+)
 def copy_at_a_repairable_barrier() -> None:
     """A repairable barrier is enough to copy."""
     rewrite(c.classify, ("contains_quorum(orders[bar_cand])", "contains_repairable(orders[bar_cand])"))
 
 
-@mutant("COPY only when the latest is BarCand", CLASSIFY, f"{RULES}::test_line_707_an_established_barrier_below_the_latest_is_no_ground_to_copy")
+@mutant(
+    "COPY only when the latest is BarCand",
+    CLASSIFY,
+    f"{RULES}::test_line_707_an_established_barrier_below_the_latest_is_no_ground_to_copy",
+)
 def copy_below_the_latest() -> None:
     """A barrier in a quorum is enough to copy, whatever is later."""
     rewrite(c.classify, ("latest == bar_cand.lt and ", ""))
@@ -253,7 +266,10 @@ def copy_below_the_latest() -> None:
 )  # fmt: skip
 def views_of_any_size() -> None:
     """A view may show fewer or more than q histories."""
-    rewrite(c.setup_classified, ("if not (quorums.is_view(view.mask) or (view.mask == 0 and request.kind is Kind.METHOD)):", "if False:"))
+    rewrite(
+        c.setup_classified,
+        ("if not (quorums.is_view(view.mask) or (view.mask == 0 and request.kind is Kind.METHOD)):", "if False:"),
+    )
 
 
 @mutant(
@@ -274,7 +290,9 @@ def empty_views_for_repairs() -> None:
     rewrite(c.setup_classified, ("(view.mask == 0 and request.kind is Kind.METHOD)", "view.mask == 0"))
 
 
-@mutant("METHOD if every object classifies METHOD", SETUP, f"{RULES}::test_every_object_of_a_request_calls_for_its_kind")
+@mutant(
+    "METHOD if every object classifies METHOD", SETUP, f"{RULES}::test_every_object_of_a_request_calls_for_its_kind"
+)
 def method_if_one_object_calls_for_it() -> None:
     """One object that is ready carries the others."""
     rewrite(c.setup_classified, ("kinds == {Kind.METHOD}", "Kind.METHOD in kinds"))
@@ -283,7 +301,10 @@ def method_if_one_object_calls_for_it() -> None:
 @mutant("BARRIER if no object classifies METHOD", SETUP, f"{RULES}::test_every_object_of_a_request_calls_for_its_kind")
 def barriers_on_healthy_objects() -> None:
     """A barrier may be put on an object that is ready."""
-    rewrite(c.setup_classified, ("request.kind is Kind.BARRIER and Kind.METHOD not in kinds", "request.kind is Kind.BARRIER"))
+    rewrite(
+        c.setup_classified,
+        ("request.kind is Kind.BARRIER and Kind.METHOD not in kinds", "request.kind is Kind.BARRIER"),
+    )
 
 
 @mutant("COPY if every object classifies COPY", SETUP, f"{RULES}::test_a_joint_copy_needs_a_barrier_on_every_object")
@@ -311,5 +332,3 @@ def repairable_record_copied_on_one_object() -> None:
 def unanimous_below_a_quorum() -> None:
     """A view of one history need not be a quorum's."""
     rewrite(c.setup_unanimous, (" or not quorums.is_view(mask)", ""))
-
-

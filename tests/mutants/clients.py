@@ -32,13 +32,21 @@ def one_server_answers_an_update() -> None:
     rewrite(ur.UpdateRound._outcome, ("quorum(whole) and self._quorums.exceeds_malevolent(mask)", "quorum(whole)"))
 
 
-@mutant("an acceptance counts only when shown", ACCEPTED, f"{RULES}::test_an_acceptance_counts_only_when_its_histories_show_it")
+@mutant(
+    "an acceptance counts only when shown",
+    ACCEPTED,
+    f"{RULES}::test_an_acceptance_counts_only_when_its_histories_show_it",
+)
 def acceptances_unseen() -> None:
     """A server that says so has accepted, whatever it shows."""
     become(ur._shows, lambda shown, candidate: True)
 
 
-@mutant("an acceptance without an answer is no answer", ACCEPTED, f"{RULES}::test_acceptances_without_an_answer_count_and_settle_no_answer")
+@mutant(
+    "an acceptance without an answer is no answer",
+    ACCEPTED,
+    f"{RULES}::test_acceptances_without_an_answer_count_and_settle_no_answer",
+)
 def empty_answers_count() -> None:
     """Servers that hold a version by sync answer for the method."""
     rewrite(ur.UpdateRound.judge, ("if self._answer_needed and", "if False and"))
@@ -50,7 +58,11 @@ def accepted_and_answered_add_up() -> None:
     rewrite(ur.UpdateRound._outcome, ("accepted if status is Status.ACCEPTED else answered", "accepted | answered"))
 
 
-@mutant("the same sequence at every re-issue", "DESIGN 3, exactly once", f"{RULES}::test_a_reissue_has_the_same_sequence_and_home")
+@mutant(
+    "the same sequence at every re-issue",
+    "DESIGN 3, exactly once",
+    f"{RULES}::test_a_reissue_has_the_same_sequence_and_home",
+)
 def reissues_get_a_new_sequence() -> None:
     """A re-issued update is another one."""
     rewrite(up._stamp, ("sequence=sequence", "sequence=means.sequence * 1000 + means.counters['retries']"))
@@ -62,7 +74,11 @@ def one_refusal_is_enough() -> None:
     rewrite(up._raise_refusals, ("if means.quorums.exceeds_malevolent(mask):", "if True:"))
 
 
-@mutant("a TIME refusal is stamped anew, same sequence", "DESIGN 6, client time", f"{RULES}::test_an_update_refused_by_the_clock_is_stamped_anew")
+@mutant(
+    "a TIME refusal is stamped anew, same sequence",
+    "DESIGN 6, client time",
+    f"{RULES}::test_an_update_refused_by_the_clock_is_stamped_anew",
+)
 def clocks_are_not_read_again() -> None:
     """An operation with a bad time is sent again as it is."""
     rewrite(up.update, ("operation = _stamp(means, call, ids, types, operation.sequence)", "pass"))
@@ -83,7 +99,11 @@ def nobody_is_suspected() -> None:
     become(tr.Trust.accuse, lambda self, issuer, reporter: None)
 
 
-@mutant("who issued bad MACs to more than can lie is left out", CACHE, f"{RULES}::test_who_issued_bad_macs_to_more_than_can_lie_is_left_out")
+@mutant(
+    "who issued bad MACs to more than can lie is left out",
+    CACHE,
+    f"{RULES}::test_who_issued_bad_macs_to_more_than_can_lie_is_left_out",
+)
 def nobody_is_left_out() -> None:
     """A server that is known to be malevolent is shown."""
     rewrite(tr.Trust.left_out, ("self._quorums.exceeds_malevolent(self._reporters.get(server, 0))", "False"))
@@ -95,8 +115,15 @@ def nobody_is_left_out() -> None:
 )  # fmt: skip
 def suspicion_has_no_effect() -> None:
     """Views are tried in one order whatever happened."""
-    rewrite(tr.Trust._preference, ("(self.suspicion.get(s, 0), s not in self._reachable)", "0"), ("if not self.left_out(s)", "if True"))
-    rewrite(tr.Trust.left_out, ("server in self._doubted or self._quorums.exceeds_malevolent(self._reporters.get(server, 0))", "False"))
+    rewrite(
+        tr.Trust._preference,
+        ("(self.suspicion.get(s, 0), s not in self._reachable)", "0"),
+        ("if not self.left_out(s)", "if True"),
+    )
+    rewrite(
+        tr.Trust.left_out,
+        ("server in self._doubted or self._quorums.exceeds_malevolent(self._reporters.get(server, 0))", "False"),
+    )
 
 
 # ---- repair
@@ -117,13 +144,18 @@ def joint_records_repaired_on_one_object() -> None:
 @mutant("a joint record that a sibling disagrees on waits", REPAIR, PLANS)
 def disagreeing_siblings_are_repaired_along() -> None:
     """A joint repair goes on though a sibling has another candidate."""
-    rewrite(pl.Planner._step, ("if any(search.classes[index][sibling].obj_cand != source for sibling in group):", "if False:"))
+    rewrite(
+        pl.Planner._step,
+        ("if any(search.classes[index][sibling].obj_cand != source for sibling in group):", "if False:"),
+    )
 
 
 @mutant("inline repair if c is the latest everywhere in G", REPAIR, PLANS)
 def inline_repair_below_the_latest() -> None:
     """Adoption is asked for where something later keeps servers from it."""
-    rewrite(pl.Planner._step, ("latest = all(search.classes[index][o].latest == source.lt for o in group)", "latest = True"))
+    rewrite(
+        pl.Planner._step, ("latest = all(search.classes[index][o].latest == source.lt for o in group)", "latest = True")
+    )
 
 
 @mutant("inline repair if c is the latest everywhere in G", REPAIR, PLANS)
@@ -160,7 +192,13 @@ def siblings_are_not_read() -> None:
 @mutant("proofs pool over all replies", REPAIR, PLANS)
 def proofs_of_one_view_only() -> None:
     """A proof counts only in the view that shows it."""
-    rewrite(pl.Planner.searched_views, ("proven(self._quorums, self._evidence(self._related(objects), self._quorums.n))", "proven(self._quorums, first)"))
+    rewrite(
+        pl.Planner.searched_views,
+        (
+            "proven(self._quorums, self._evidence(self._related(objects), self._quorums.n))",
+            "proven(self._quorums, first)",
+        ),
+    )
 
 
 @mutant("no more evidence than is needed", "protocol/planning.py", PLANS)
@@ -178,13 +216,21 @@ def no_queues() -> None:
     become(cl.Client._enter_queues, lambda self, work, objects: True)
 
 
-@mutant("buffers before an operation starts", "DESIGN 3, client; second paper, FIRST and LAST", f"{RULES}::test_an_operation_waits_for_n_buffers")
+@mutant(
+    "buffers before an operation starts",
+    "DESIGN 3, client; second paper, FIRST and LAST",
+    f"{RULES}::test_an_operation_waits_for_n_buffers",
+)
 def no_buffers() -> None:
     """Any number of operations is under way."""
     rewrite(cl.Client._settle, ("self._for_buffers and self._buffers >= n", "self._for_buffers"))
 
 
-@mutant("buffers come back", "DESIGN 3, client; second paper, FIRST and LAST", f"{RULES}::test_an_operation_waits_for_n_buffers")
+@mutant(
+    "buffers come back",
+    "DESIGN 3, client; second paper, FIRST and LAST",
+    f"{RULES}::test_an_operation_waits_for_n_buffers",
+)
 def buffers_are_lost() -> None:
     """A client stops when its buffers are used up."""
     rewrite(cl.Client._end, ("self._buffers += self._quorums.n", "pass"))
@@ -196,7 +242,11 @@ def silent_servers_are_dropped() -> None:
     become(qr.QuorumRpc._resend, lambda self, phase, now: setattr(phase, "resend_at", now + 1e9))
 
 
-@mutant("further servers are probed when replies are late", CLIENT, f"{RULES}::test_silent_servers_are_asked_again_and_others_too")
+@mutant(
+    "further servers are probed when replies are late",
+    CLIENT,
+    f"{RULES}::test_silent_servers_are_asked_again_and_others_too",
+)
 def no_probing() -> None:
     """A silent server of the preferred quorum holds an operation up."""
     become(qr.QuorumRpc._probe, lambda self, phase, now: setattr(phase, "probe_at", now + 1e9))

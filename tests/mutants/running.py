@@ -26,7 +26,10 @@ from tests.simulation.world import Plan
 ROOT: Final = Path(__file__).parents[2]
 TESTS_WAIT_S: Final = 60.0
 """A mutant whose killers hang so long is as dead as one that fails them."""
+SEEDS_S: Final = 45.0
+"""No further seed is begun after so long."""
 SEEDS_WAIT_S: Final = 120.0
+"""A run takes half a second: one that does not end is a finding."""
 MODES: Final = ("safety", "liveness")
 IMPORTED_ONCE: Final = (hypothesis, pytest_trio.plugin, server.service, tests.protocol.scripted)
 """What the forked processes would otherwise import, each for itself."""
@@ -93,7 +96,7 @@ def _in_child(work: Callable[..., Found | None], arguments: tuple[Any, ...], wai
     try:
         if not ours.poll(wait_s):
             return what, f"not done after {wait_s:.0f} s"
-        found: Found | None | MutantFailed = ours.recv()
+        found: Found | MutantFailed | None = ours.recv()
         if isinstance(found, MutantFailed):
             raise found
         return found
@@ -144,8 +147,11 @@ def _absolute(killers: Sequence[str]) -> list[str]:
 
 def _run_seeds(mutant: Mutant, seeds: int) -> Found | None:
     mutant.apply()
+    began = time.monotonic()
     for seed in range(seeds):
         for mode in MODES:
+            if time.monotonic() - began > SEEDS_S:
+                return None
             outcome = run(Plan(seed, mode=mode))
             if outcome.violation is not None:
                 return f"seed {seed} {mode}", outcome.violation.partition("\n")[0]

@@ -11,7 +11,9 @@ SYNCING = "tests/protocol/test_sync.py"
 RULES = "tests/protocol/test_rules_adoption.py"
 
 
-@mutant("b+1 hosts must match", SYNC, f"{SYNCING}::test_one_host_is_not_believed", f"{SYNCING}::test_one_host_cannot_vouch")
+@mutant(
+    "b+1 hosts must match", SYNC, f"{SYNCING}::test_one_host_is_not_believed", f"{SYNCING}::test_one_host_cannot_vouch"
+)
 def one_host_is_believed() -> None:
     """The first host to reply settles what a version is and who vouches."""
     rewrite(y.Synchroniser._count, ("return self._quorums.exceeds_malevolent(job.votes[vote])", "return True"))
@@ -20,16 +22,26 @@ def one_host_is_believed() -> None:
 @mutant("one host counts once", SYNC, f"{RULES}::test_one_host_that_replies_twice_is_one")
 def one_host_counts_twice() -> None:
     """A host that replies twice to one question is two hosts."""
-    rewrite(y.Synchroniser.on_reply, ("del self._numbers[number]", "server = next(s for s in range(9) if not any(v >> s & 1 for v in job.votes.values()))"))
+    rewrite(
+        y.Synchroniser.on_reply,
+        (
+            "del self._numbers[number]",
+            "server = next(s for s in range(9) if not any(v >> s & 1 for v in job.votes.values()))",
+        ),
+    )
 
 
-@mutant("replies count from whom they were asked", SYNC, f"{SYNCING}::test_replies_count_only_from_whom_they_were_asked")
+@mutant(
+    "replies count from whom they were asked", SYNC, f"{SYNCING}::test_replies_count_only_from_whom_they_were_asked"
+)
 def replies_of_anybody_count() -> None:
     """Another server may reply in a host's place."""
     rewrite(y.Synchroniser.on_reply, (" or asked != server", ""))
 
 
-@mutant("each chunk is agreed on", SYNC, f"{RULES}::test_a_late_difference_from_one_version_is_no_vote_on_that_from_another")
+@mutant(
+    "each chunk is agreed on", SYNC, f"{RULES}::test_a_late_difference_from_one_version_is_no_vote_on_that_from_another"
+)
 def late_replies_count() -> None:
     """A reply to the question before is a vote on the next."""
     rewrite(y.Synchroniser._ask_anew, ("self._forget_numbers(job)", "pass"))
@@ -41,7 +53,9 @@ def rows_unchecked() -> None:
     rewrite(y.Synchroniser._on_chunk, ("vote = rows_digest(reply.rows, reply.more)", "vote = reply.digest"))
 
 
-@mutant("more hosts are asked until they match", SYNC, f"{SYNCING}::test_silent_hosts_are_replaced_and_at_last_given_up")
+@mutant(
+    "more hosts are asked until they match", SYNC, f"{SYNCING}::test_silent_hosts_are_replaced_and_at_last_given_up"
+)
 def hosts_are_not_replaced() -> None:
     """A silent host keeps a sync from ending."""
     rewrite(y.Synchroniser.tick, ("if now >= deadline", "if False"))
@@ -50,7 +64,10 @@ def hosts_are_not_replaced() -> None:
 @mutant("the request again from the start", SYNC, f"{RULES}::test_currentness_is_checked_again_after_a_sync")
 def parked_requests_are_not_judged_again() -> None:
     """What was current before a sync passes for current after it."""
-    rewrite(r.Replica._adopt, ("if not _is_current(record, own):", "if record.lt not in self._vouched and not _is_current(record, own):"))
+    rewrite(
+        r.Replica._adopt,
+        ("if not _is_current(record, own):", "if record.lt not in self._vouched and not _is_current(record, own):"),
+    )
 
 
 @mutant("adoption only where latest <= cur", ADOPTION, f"{RULES}::test_no_adoption_over_something_later")
@@ -59,10 +76,16 @@ def adoption_anywhere() -> None:
     rewrite(r.Replica._adopt, ("if not _is_current(record, own):", "if False:"))
 
 
-@mutant("b+1 vouch", ADOPTION, f"{RULES}::test_one_server_s_word_is_not_enough_to_adopt")
+@mutant("b+1 vouch", ADOPTION, f"{RULES}::test_what_nobody_holds_is_not_adopted")
 def adoption_on_the_client_s_word() -> None:
     """A client's record is adopted with whatever contents can be had."""
-    rewrite(r.Replica._adopt, ("return self._park(origin, payload, [self._sync.want_vouched(record, message.hosts, now)])", "known = (record, b'?'); self._vouched[record.lt] = known"))
+    rewrite(
+        r.Replica._adopt,
+        (
+            "return self._park(origin, payload, [self._sync.want_vouched(record, message.hosts, now)])",
+            "known = (record, b'?'); self._vouched[record.lt] = known",
+        ),
+    )
 
 
 @mutant("they vouch identically", ADOPTION, f"{SYNCING}::test_vouchers_must_agree_on_record_and_answer")
@@ -77,7 +100,11 @@ def vouching_for_any_answer() -> None:
     rewrite(y.Synchroniser._on_vouched, ('b"+" + reply.answer)', 'b"+")'))
 
 
-@mutant("hosts that lack a record settle nothing", ADOPTION, f"{SYNCING}::test_hosts_that_lack_a_record_keep_nobody_from_vouching")
+@mutant(
+    "hosts that lack a record settle nothing",
+    ADOPTION,
+    f"{SYNCING}::test_hosts_that_lack_a_record_keep_nobody_from_vouching",
+)
 def hosts_without_the_record_count() -> None:
     """Replies of hosts that lack the record keep others from being asked."""
     rewrite(y.Synchroniser._ask_enough, ("[vote for vote in job.votes if vote != _NOT_VOUCHED]", "list(job.votes)"))
@@ -101,7 +128,14 @@ def adoption_without_contents() -> None:
     rewrite(r.Replica._adopt, ("for obj in record.objects if not", "for obj in record.objects[:1] if not"))
 
 
-@mutant("conditioned-on versions that are missing are synced", SYNC, f"{RULES}::test_a_server_that_missed_a_version_fetches_it")
+@mutant(
+    "conditioned-on versions that are missing are synced",
+    SYNC,
+    f"{RULES}::test_a_server_that_missed_a_version_fetches_it",
+)
 def missing_versions_are_not_fetched() -> None:
     """A server that misses a version leaves the client waiting for it."""
-    rewrite(r.Replica._park_for_versions, ("hosts |= mask if history.find(target) is not None else 0", "return UpdateReply(Status.BUSY)"))
+    rewrite(
+        r.Replica._park_for_versions,
+        ("hosts |= mask if history.find(target) is not None else 0", "return UpdateReply(Status.BUSY)"),
+    )

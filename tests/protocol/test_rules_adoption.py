@@ -2,7 +2,16 @@
 
 from dataclasses import replace
 
-from qunfs.protocol.history import ZERO, ZERO_TIMESTAMP, Candidate, Kind, LogicalTimestamp, ReplicaHistory, method
+from qunfs.protocol.history import (
+    ZERO,
+    ZERO_TIMESTAMP,
+    Candidate,
+    Kind,
+    LogicalTimestamp,
+    ReplicaHistory,
+    barrier,
+    method,
+)
 from qunfs.protocol.limits import DEFAULT_LIMITS
 from qunfs.protocol.messages import Adopt, Status, Sync, SyncReply, Vouch, VouchReply
 from qunfs.protocol.quorum import threshold
@@ -52,6 +61,19 @@ def test_one_server_s_word_is_not_enough_to_adopt() -> None:
     assert world.history(5, A).latest == ZERO
 
 
+def test_what_nobody_holds_is_not_adopted() -> None:
+    """A barrier has no contents that would be missing; a record at a known time has them, and is another record."""
+    world = Scripted((A, B), liar=False)
+    record = _joint(world)
+    invented = barrier(LogicalTimestamp(9, 1, 1, b"i" * 32), (A,), (ZERO.lt,))
+    altered = method(record.lt, record.objects, (LogicalTimestamp(0, 0, 1, b"a" * 32),) * 2)
+    for made_up in (invented, altered):
+        (payload,) = world.deliver(5, CLIENT, Adopt(made_up, 0b1111).pack(3))
+        reply = parse_reply_untrusted(payload, (made_up.objects,), 6)[1]
+        assert reply.status is Status.FAIL  # type: ignore[union-attr]
+        assert world.history(5, A).records == (ZERO,)
+
+
 def test_no_adoption_over_something_later() -> None:
     """Of METHODs that contend only what is current goes in: latest <= cur, on each of its objects."""
     for later in (A, B):
@@ -68,10 +90,10 @@ def test_currentness_is_checked_again_after_a_sync() -> None:
     """While peers vouch for a record and send its contents, a barrier comes in."""
     world = Scripted((A, B), liar=False)
     record = _joint(world)
-    barrier = world.request(Kind.BARRIER, (A,), (1, 2, 3, 4, 5))
+    late = world.request(Kind.BARRIER, (A,), (1, 2, 3, 4, 5))
     waiting = _step(world, 5, CLIENT, Adopt(record, 0b1111).pack(3))
     assert {send.server for send in waiting} <= {0, 1, 2, 3}
-    assert world.send(barrier, (5,)) == [Status.ACCEPTED]
+    assert world.send(late, (5,)) == [Status.ACCEPTED]
     replies: list[bytes] = []
     while waiting:
         asked = waiting.pop(0)

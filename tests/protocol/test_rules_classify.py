@@ -42,9 +42,7 @@ def _view(*histories: tuple[Candidate, ...], obj: int = O) -> ObjectHistorySet:
 def _request(kind: Kind, *views: ObjectHistorySet, evidence: tuple[ObjectHistorySet, ...] = ()) -> Request:
     objects = tuple(view.obj for view in views)
     types = ("ledger",) * len(objects)
-    operation = Operation(
-        objects, types, "ledger.append", 1, b"\xc0", Credentials(0, 0), 1, objects[0], b"s" * 16, 1
-    )
+    operation = Operation(objects, types, "ledger.append", 1, b"\xc0", Credentials(0, 0), 1, objects[0], b"s" * 16, 1)
     return Request(kind, 3, b"s" * 16, operation if kind is Kind.METHOD else None, views, evidence)
 
 

@@ -190,6 +190,4 @@ def test_full_histories_have_room_for_repairs(world: Scripted) -> None:
     replica.limits = replace(replica.limits, records_before_refusal_max=2, records_per_history_max=4)
     assert len(world.history(0, A).records) == 2
     assert world.send(world.request(Kind.METHOD, (A,)), ALL)[0] is Status.BUSY
-    assert world.send(world.request(Kind.BARRIER, (A,), (0, 1, 2, 3, 4)), (0,)) == [
-        Status.ACCEPTED
-    ]
+    assert world.send(world.request(Kind.BARRIER, (A,), (0, 1, 2, 3, 4)), (0,)) == [Status.ACCEPTED]
