@@ -101,9 +101,11 @@ def bases_are_skipped() -> None:
 
 
 @mutant(
-    "the head falls back to the newest remaining version", SKIP,
-    f"{RULES}::test_a_copy_removes_contenders_everywhere", f"{VERSIONS}::test_the_head_follows_the_history",
-)  # fmt: skip
+    "the head falls back to the newest remaining version",
+    SKIP,
+    f"{RULES}::test_a_copy_removes_contenders_everywhere",
+    f"{VERSIONS}::test_the_head_follows_the_history",
+)
 def head_stays() -> None:
     """The rows of a version that was skipped stay the object's state."""
     rewrite(v.VersionStore.set_history, ("if known.head is not old:", "if False:"))
@@ -218,7 +220,7 @@ def records_without_versions() -> None:
     rewrite(
         v._Known.take,
         (
-            'if head is None:\n                raise VersionMissing(f"the version of {record} is in the history but not held")',
-            "head = head or self.head",
+            'raise VersionMissing(f"the version of {record} is in the history but not held")',
+            "head = self.head",
         ),
     )

@@ -97,9 +97,10 @@ def digest_without_lt_co() -> None:
 
 
 @mutant(
-    "time is above the latest of all views", TIMESTAMPS,
+    "time is above the latest of all views",
+    TIMESTAMPS,
     f"{CLASSIFYING}::test_one_timestamp_for_all_objects_above_all_of_them",
-)  # fmt: skip
+)
 def time_above_one_view_only() -> None:
     """The time of an operation may be below what one of its objects has."""
     rewrite(c.setup_classified, ("1 + max(c.latest.time", "1 + min(c.latest.time"))
@@ -134,9 +135,10 @@ def copy_current_at_its_own_time() -> None:
 
 
 @mutant(
-    "a COPY of a repairable record goes on with its segment", RECORDS,
+    "a COPY of a repairable record goes on with its segment",
+    RECORDS,
     f"{CLASSIFYING}::test_copy_of_a_repairable_record_goes_on_with_its_segment",
-)  # fmt: skip
+)
 def every_copy_starts_a_segment() -> None:
     """A merely repairable source is taken for established."""
     rewrite(c._setup_copy, ("None if is_proven else source", "None"))
@@ -184,9 +186,10 @@ def barriers_are_proven() -> None:
 
 
 @mutant(
-    "a proof on one object holds for the operation", PROOF,
+    "a proof on one object holds for the operation",
+    PROOF,
     f"{RULES}::test_a_request_may_prove_on_a_sibling_what_it_builds_on",
-)  # fmt: skip
+)
 def evidence_ignored() -> None:
     """Only the views prove anything."""
     rewrite(c.setup_classified, ("(*request.views, *request.evidence)", "request.views"))
@@ -196,9 +199,10 @@ def evidence_ignored() -> None:
 
 
 @mutant(
-    "ObjCand is the greatest of order >= r, or proven", CLASSIFY,
+    "ObjCand is the greatest of order >= r, or proven",
+    CLASSIFY,
     f"{CLASSIFYING}::test_proof_by_base_needs_more_than_can_lie",
-)  # fmt: skip
+)
 def proven_is_no_object_candidate() -> None:
     """A record that is proven and in few histories is passed over."""
     rewrite(
@@ -208,18 +212,20 @@ def proven_is_no_object_candidate() -> None:
 
 
 @mutant(
-    "ObjCand is the greatest of order >= r, or proven", CLASSIFY,
+    "ObjCand is the greatest of order >= r, or proven",
+    CLASSIFY,
     f"{CLASSIFYING}::test_line_705_barrier_when_the_latest_is_incomplete",
-)  # fmt: skip
+)
 def anything_is_an_object_candidate() -> None:
     """A record in one history may be the object candidate."""
     rewrite(c.classify, ("(record in established or quorums.contains_repairable(mask))", "True"))
 
 
 @mutant(
-    "METHOD only when ObjCand is proven", CLASSIFY,
+    "METHOD only when ObjCand is proven",
+    CLASSIFY,
     f"{CLASSIFYING}::test_line_705_barrier_when_the_latest_is_repairable_only",
-)  # fmt: skip
+)
 def method_on_a_repairable_candidate() -> None:
     """A repairable latest candidate calls for a METHOD."""
     rewrite(c.classify, ("latest == obj_cand.lt and obj_cand in established", "latest == obj_cand.lt"))
@@ -261,9 +267,10 @@ def copy_below_the_latest() -> None:
 
 
 @mutant(
-    "exactly q histories in a view", SETUP,
+    "exactly q histories in a view",
+    SETUP,
     f"{CLASSIFYING}::test_a_view_is_exactly_a_quorum_or_nothing_at_the_initial_version",
-)  # fmt: skip
+)
 def views_of_any_size() -> None:
     """A view may show fewer or more than q histories."""
     rewrite(
@@ -273,18 +280,20 @@ def views_of_any_size() -> None:
 
 
 @mutant(
-    "exactly q histories in a view", SETUP,
+    "exactly q histories in a view",
+    SETUP,
     f"{CLASSIFYING}::test_a_view_is_exactly_a_quorum_or_nothing_at_the_initial_version",
-)  # fmt: skip
+)
 def views_of_more_than_a_quorum() -> None:
     """A view may show more than q histories."""
     rewrite(q.ThresholdQuorums.is_view, ("== self.q", ">= self.q"))
 
 
 @mutant(
-    "only a METHOD goes without histories", SETUP,
+    "only a METHOD goes without histories",
+    SETUP,
     f"{CLASSIFYING}::test_a_view_is_exactly_a_quorum_or_nothing_at_the_initial_version",
-)  # fmt: skip
+)
 def empty_views_for_repairs() -> None:
     """A BARRIER or COPY need show nothing either."""
     rewrite(c.setup_classified, ("(view.mask == 0 and request.kind is Kind.METHOD)", "view.mask == 0"))
@@ -320,9 +329,10 @@ def joint_copy_of_different_records() -> None:
 
 
 @mutant(
-    "a repairable record is copied on all its objects", SETUP,
+    "a repairable record is copied on all its objects",
+    SETUP,
     f"{CLASSIFYING}::test_a_repairable_record_of_several_objects_is_copied_on_all_of_them",
-)  # fmt: skip
+)
 def repairable_record_copied_on_one_object() -> None:
     """A COPY of a joint record that may not be established leaves its siblings out."""
     rewrite(c._setup_copy, ("(is_proven or len(source.objects) <= 1)", "True"))

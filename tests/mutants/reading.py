@@ -170,8 +170,10 @@ def no_second_read_settles() -> None:
 
 
 @mutant(
-    "later non-barriers each fewer than r in the same replies", SNAPSHOTS, f"{RULES}::test_a_snapshot_is_not_joint_where_something_later_is_repairable"
-)  # fmt: skip
+    "later non-barriers each fewer than r in the same replies",
+    SNAPSHOTS,
+    f"{RULES}::test_a_snapshot_is_not_joint_where_something_later_is_repairable",
+)
 def later_versions_in_a_snapshot() -> None:
     """A quorum that holds all versions is enough, whatever is later in it."""
     rewrite(an.newest_snapshot, ("if not any(quorums.contains_repairable(mask & view) for mask in later):", "if True:"))
@@ -188,6 +190,7 @@ def long_answers_unchecked() -> None:
         qy.QueryRound._settle,
         (
             "whole[answer_digest(answer)] = answer\n                answer = answer_digest(answer)",
-            "whole.update(dict.fromkeys([a.reply.results[index].answer for a in self.alike], answer)); answer = answer_digest(answer)",
+            "for a in self.alike:\n                    whole[a.reply.results[index].answer] = answer\n"
+            "                answer = answer_digest(answer)",
         ),
     )

@@ -92,9 +92,10 @@ def time_unbounded() -> None:
 
 
 @mutant(
-    "the bound on time is absolute", "DESIGN 3, request; model/wedge.py",
+    "the bound on time is absolute",
+    "DESIGN 3, request; model/wedge.py",
     f"{SCENARIOS}::test_one_liar_cannot_wedge_an_object_with_high_times",
-)  # fmt: skip
+)
 def time_bound_relative_to_own_history() -> None:
     """The bound is relative to what the server holds itself."""
     rewrite(
@@ -144,8 +145,10 @@ def repeats_unknown() -> None:
 
 
 @mutant(
-    "a repeat gets the stored answer", SERVER, "tests/protocol/test_execution.py::test_a_repeated_request_gets_the_stored_answer",
-)  # fmt: skip
+    "a repeat gets the stored answer",
+    SERVER,
+    "tests/protocol/test_execution.py::test_a_repeated_request_gets_the_stored_answer",
+)
 def repeats_known_by_history_only() -> None:
     """An answer is forgotten when its record is pruned."""
     rewrite(r.Replica._repeated, ("known[1] if known is not None and known[0] == candidate else None", "None"))
@@ -185,9 +188,10 @@ def fail_without_histories() -> None:
 
 
 @mutant(
-    "room for repairs in full histories", "protocol/limits.py, records_before_refusal_max",
+    "room for repairs in full histories",
+    "protocol/limits.py, records_before_refusal_max",
     f"{RULES}::test_full_histories_have_room_for_repairs",
-)  # fmt: skip
+)
 def methods_fill_histories() -> None:
     """METHODs are accepted up to the last record that a history can hold."""
     rewrite(r.Replica._update, ("self.limits.records_before_refusal_max", "self.limits.records_per_history_max"))

@@ -4,6 +4,7 @@ The processes are forked from one that has imported everything, which saves most
 """
 
 import contextlib
+import gc
 import io
 import multiprocessing
 import time
@@ -77,6 +78,7 @@ def try_mutant(mutant: Mutant, seeds: int) -> Verdict:
     """Run its killers, and so many seeds of each mode of the simulator if they all pass."""
     began = time.monotonic()
     found = None
+    gc.freeze()  # or every child would go through all that is imported, more than once
     try:
         if mutant.killers:
             found = _in_child(_run_tests, (mutant,), TESTS_WAIT_S, "its tests")
@@ -134,7 +136,16 @@ class _FirstFailure:
 
 def _run_tests(mutant: Mutant) -> Found | None:
     seen = _FirstFailure()
-    arguments = ["-x", "-q", "-p", "no:cacheprovider", "-p", "tests.mutants.plugin", "--mutant", mutant.name]
+    arguments = ["-x", "-q", "--assert=plain", "--tb=line", "-p", "tests.mutants.plugin", "--mutant", mutant.name]
+    for needless in (
+        "cacheprovider",
+        "unraisableexception",
+        "threadexception",
+        "terminalreporter",
+        "junitxml",
+        "doctest",
+    ):
+        arguments += ["-p", f"no:{needless}"]
     code = pytest.main([*arguments, f"--rootdir={ROOT}", *_absolute(mutant.killers)], plugins=[seen])
     if seen.found is None and (code != pytest.ExitCode.OK or not seen.passed):
         raise MutantFailed(f"the tests that are to kill {mutant.name} cannot be run: {code!r}")
