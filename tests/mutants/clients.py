@@ -128,6 +128,26 @@ def suspicion_has_no_effect() -> None:
     )
 
 
+@mutant(
+    "a history without MACs is asked for again",
+    "DESIGN 3, queries (unchanged)",
+    f"{RULES}::test_what_a_client_says_that_it_holds",
+)
+def claims_without_macs() -> None:
+    """A client says that it holds a history whose MACs it lacks, and never gets them."""
+    rewrite(hc.to_claim, ("None if want_auth and not one.vectors else one.history", "one.history"))
+
+
+@mutant(
+    "a later reply takes the place of an earlier",
+    "DESIGN 3, client (caches)",
+    f"{RULES}::test_what_a_client_says_that_it_holds",
+)
+def old_histories_stay() -> None:
+    """A server is in two histories at once."""
+    rewrite(hc._without, ("one.servers &= ~servers", "pass"))
+
+
 # ---- repair
 
 

@@ -34,6 +34,8 @@ SEEDS_WAIT_S: Final = 120.0
 MODES: Final = ("safety", "liveness")
 IMPORTED_ONCE: Final = (hypothesis, pytest_trio.plugin, server.service, tests.protocol.scripted)
 """What the forked processes would otherwise import, each for itself."""
+NEEDLESS: Final = ("cacheprovider", "unraisableexception", "threadexception", "terminalreporter", "junitxml", "doctest")
+"""Plugins of pytest that take time and change nothing."""
 _FORK: Final = multiprocessing.get_context("fork")
 
 
@@ -137,15 +139,8 @@ class _FirstFailure:
 def _run_tests(mutant: Mutant) -> Found | None:
     seen = _FirstFailure()
     arguments = ["-x", "-q", "--assert=plain", "--tb=line", "-p", "tests.mutants.plugin", "--mutant", mutant.name]
-    for needless in (
-        "cacheprovider",
-        "unraisableexception",
-        "threadexception",
-        "terminalreporter",
-        "junitxml",
-        "doctest",
-    ):
-        arguments += ["-p", f"no:{needless}"]
+    for plugin in NEEDLESS:
+        arguments += ["-p", f"no:{plugin}"]
     code = pytest.main([*arguments, f"--rootdir={ROOT}", *_absolute(mutant.killers)], plugins=[seen])
     if seen.found is None and (code != pytest.ExitCode.OK or not seen.passed):
         raise MutantFailed(f"the tests that are to kill {mutant.name} cannot be run: {code!r}")

@@ -1,14 +1,16 @@
-"""The tests that are meant to kill the mutants do, as far as that takes a moment (the rest: python -m tests.mutants)."""
+"""The tests that are meant to kill mutants do, where that takes a moment; ``python -m tests.mutants`` tries all."""
 
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.mutants.catalogue import MUTANTS
-from tests.mutants.mutant import PatchPointMoved, rewrite
+from tests.mutants.mutant import Mutant, PatchPointMoved, rewrite
+from tests.mutants.running import try_mutant
 
 ROOT = Path(__file__).parents[2]
 QUICK = [mutant.name for mutant in MUTANTS.values() if mutant.quick]
@@ -30,11 +32,18 @@ def test_killed(verdicts: dict[str, dict[str, object]], name: str) -> None:
     assert verdict["verdict"] == "killed", f"{verdict['breaks']} {verdict['how']}"
 
 
-def test_a_killer_names_a_mutant_s_own_tests() -> None:
-    """A mutant that fails its tests otherwise than by a test is not dead: nothing is said to be killed by accident."""
-    for mutant in MUTANTS.values():
-        for killer in mutant.killers:
-            assert (ROOT / killer.partition("::")[0]).is_file(), f"{mutant.name}: no {killer}"
+def test_a_mutant_that_nothing_notices_survives() -> None:
+    """And one whose tests cannot be run is not taken for dead."""
+    harmless = Mutant("harmless", "none", "nowhere", lambda: None, ("tests/protocol/test_quorum.py",))
+    MUTANTS[harmless.name] = harmless
+    try:
+        survived = try_mutant(harmless, 0)
+        untried = try_mutant(replace(harmless, killers=("tests/protocol/test_quorum.py::test_no_such",)), 0)
+        superfluous = try_mutant(replace(harmless, superfluous="it does nothing"), 0)
+    finally:
+        del MUTANTS[harmless.name]
+    assert [v.word for v in (survived, untried, superfluous)] == ["SURVIVED", "NOT TRIED", "superfluous"]
+    assert [v.sound for v in (survived, untried, superfluous)] == [False, False, True]
 
 
 def _add(one: int, other: int) -> int:

@@ -8,7 +8,7 @@ import pytest
 from qunfs.protocol.client import BUFFERS, Client
 from qunfs.protocol.execution import Code
 from qunfs.protocol.history import ZERO, ZERO_HISTORY, Kind, LogicalTimestamp, ReplicaHistory, method
-from qunfs.protocol.history_cache import HistoryCache
+from qunfs.protocol.history_cache import HistoryCache, to_claim
 from qunfs.protocol.messages import Shown, Status, Update, UpdateReply
 from qunfs.protocol.operation import Call, Operation
 from qunfs.protocol.planning import Identity
@@ -256,3 +256,17 @@ def test_who_issued_bad_macs_to_more_than_can_lie_is_left_out() -> None:
     trust.accuse(3, 1)
     assert trust.left_out(3)
     assert 3 not in servers_of(trust.preference(A).view)
+
+
+def test_what_a_client_says_that_it_holds() -> None:
+    """Of each server the last history shown; when MACs are needed, only one that came with them."""
+    cache = HistoryCache(Q, Trust(Q))
+    vectors = {server: bytes(16 * Q.n) for server in range(6)}
+    cache.note((A,), (Shown(ZERO_HISTORY, b"?"),), 0b111111, vectors)
+    cache.note((A,), (Shown(TAKEN, b""),), 0b1, vectors)
+    held = cache.of(A)
+    assert to_claim(held, 0, want_auth=False) == TAKEN
+    assert to_claim(held, 0, want_auth=True) is None
+    assert to_claim(held, 1, want_auth=True) == ZERO_HISTORY
+    assert sorted(cache.authenticated(A)) == [1, 2, 3, 4, 5]
+    assert sum(one.servers for one in held) == 0b111111, "each server in one history"
