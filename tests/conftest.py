@@ -20,6 +20,10 @@ elif not qunfs.native.active():
     raise pytest.UsageError("there is no compiled code of these sources: run ./scripts/setup")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rewrite-golden", action="store_true", help="write the golden transcripts anew")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "pure: replaces or extends parts of modules that may be compiled")
 

@@ -51,8 +51,8 @@ def test_compiled_code_passes_the_tests() -> None:
 
 
 def test_changed_sources_are_not_taken_for_compiled_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for package in ("protocol", "net"):
-        shutil.copytree(native.ROOT / "qunfs" / package, tmp_path / "qunfs" / package)
+    for package in ("qunfs/protocol", "qunfs/net", "server"):
+        shutil.copytree(native.ROOT / package, tmp_path / package)
     monkeypatch.setattr(native, "ROOT", tmp_path)
     before = native.digest()
     with (tmp_path / "qunfs/protocol/limits.py").open("a") as source:
