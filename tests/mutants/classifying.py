@@ -42,19 +42,19 @@ def b_servers_are_believed() -> None:
 @mutant("constraint (2): q + t <= n", SIZES, f"{RULES}::test_each_constraint_is_checked_for_itself")
 def constraint_2_unchecked() -> None:
     """A system whose operations need not complete is taken."""
-    rewrite(q.ThresholdQuorums.__post_init__, ("self.q + self.t > self.n", "False"))
+    rewrite(q.ThresholdQuorums.__init__, ("self.q + self.t > self.n", "False"))
 
 
 @mutant("constraint (3): 2q - b - n >= r", SIZES, f"{RULES}::test_each_constraint_is_checked_for_itself")
 def constraint_3_unchecked() -> None:
     """A system that may lose an established candidate is taken."""
-    rewrite(q.ThresholdQuorums.__post_init__, ("2 * self.q - self.b - self.n < self.r", "False"))
+    rewrite(q.ThresholdQuorums.__init__, ("2 * self.q - self.b - self.n < self.r", "False"))
 
 
 @mutant("constraint (4): q + r - n > b", SIZES, f"{RULES}::test_each_constraint_is_checked_for_itself")
 def constraint_4_unchecked() -> None:
     """A system in which an established candidate excludes no other potential one is taken."""
-    rewrite(q.ThresholdQuorums.__post_init__, ("self.q + self.r - self.n <= self.b", "False"))
+    rewrite(q.ThresholdQuorums.__init__, ("self.q + self.r - self.n <= self.b", "False"))
 
 
 # ---- timestamps
