@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from qunfs.cli.mount_process import MountRequest, parse_options, typed_options
+from qunfs.cli.mount_process import MountRequest, parse_options, prepare, typed_options
 from qunfs.cluster import Cluster
 from qunfs.protocol.errors import LocalError
 
@@ -39,3 +39,11 @@ def test_the_serving_process_does_not_depend_on_the_current_directory(made: Clus
     assert words[:3] == ["mount", str(made.directory), "/srv/m"]
     assert words[words.index("-o") + 1] == "attr_timeout=0,allow_other"
     assert request.log == made.directory / "log" / "mount-srv-m.log"
+
+
+def test_a_mount_point_that_is_a_file_is_called_one(made: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    with pytest.raises(LocalError, match="f: not a directory"):
+        prepare(made.directory, tmp_path / "f", None, None, [], 1.0)
+    with pytest.raises(LocalError, match="g: no such directory"):
+        prepare(made.directory, tmp_path / "g", None, None, [], 1.0)
