@@ -205,14 +205,21 @@ async def _stop_on_signals(scope: trio.CancelScope) -> None:
 
 async def _keep_record(request: MountRequest, core: "QuClient") -> None:
     """Publish what operations wait for and the client's counters; the client logs the waiting itself."""
-    since, shown = time.time(), None
+    since, shown, recorded = time.time(), None, True
     record = mounts.MountRecord(
         os.getpid(), str(request.mountpoint), request.client, str(request.contents), str(request.log), since
     )
     while True:
         now = dataclasses.replace(record, waiting=core.waiting(), statistics=core.statistics())
         if now != shown:
-            mounts.write_record(request.cluster, now)
+            try:
+                mounts.write_record(request.cluster, now)
+            except OSError as error:  # a full disk must not end the mount
+                if recorded:
+                    log.warning("%s: status will show what was so before: %s", request.cluster.run_directory, error)
+                recorded = False
+            else:
+                recorded = True
         shown = now
         await trio.sleep(RECORD_SECONDS)
 
