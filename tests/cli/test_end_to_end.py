@@ -144,6 +144,19 @@ def test_operations_wait_for_a_quorum_and_everyone_says_so(six: Cluster, mounted
     assert {"with-five", "with-four"} <= set(os.listdir(mounted))
 
 
+def test_a_mount_whose_replicas_are_all_down_can_be_detached(six: Cluster, mounted: Path) -> None:
+    """Looking at the mount point would wait for them: the commands must not."""
+    for server in range(six.n):
+        processes.kill(six, server)
+    time.sleep(1.5)  # until the kernel no longer believes the attributes that it has
+    again = qunfs("mount", six.directory, mounted)
+    assert "something is mounted there; first: qunfs umount" in again.stderr
+    done("umount", mounted, "-z")
+    assert mounts.filesystem_at(mounted) is None
+    done("up", six.directory, "--durability", "async")
+    done("mount", six.directory, mounted)
+
+
 def test_everything_acknowledged_survives_the_kill_of_all(six: Cluster, mounted: Path) -> None:
     names = {f"n{i}" for i in range(20)}
     for name in names:
