@@ -24,7 +24,7 @@ WAITING: Final = "waiting"
 
 def mount(
     directory: ClusterDirectory,
-    mountpoint: Annotated[Path, typer.Argument(metavar="MOUNTPOINT", help="An existing directory.")],
+    mountpoint: Annotated[Path, typer.Argument(parser=Path, metavar="MOUNTPOINT", help="An existing directory.")],
     client: ClientName = None,
     contents: Annotated[
         Path | None,

@@ -85,6 +85,8 @@ def prepare(
     kind = mounts.filesystem_at(mountpoint)  # before anything looks at it: a dead mount would answer with an error
     if kind is not None and kind.startswith("fuse"):
         raise LocalError(f"{mountpoint}: something is mounted there; first: qunfs umount {mountpoint}")
+    if mountpoint.exists() and not mountpoint.is_dir():
+        raise LocalError(f"{mountpoint}: not a directory; choose another place or make one with: mkdir -p PATH")
     if not mountpoint.is_dir():
         raise LocalError(f"{mountpoint}: no such directory; make it with: mkdir -p {mountpoint}")
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
@@ -137,8 +139,11 @@ def serve_here(request: MountRequest, announce: Announce) -> None:
     log_to_standard_error()
     try:
         trio.run(_serve, request, announce)
-    except* (LocalError, OSError) as group:
-        error = _first(group)
+    except BaseExceptionGroup as group:  # except* would wrap the LocalError in a group again
+        expected, others = group.split((LocalError, OSError))
+        if expected is None or others is not None:
+            raise
+        error = _first(expected)
         announce(FAILED, str(error))
         raise LocalError(str(error)) from error
     finally:
@@ -201,19 +206,22 @@ async def _stop_on_signals(scope: trio.CancelScope) -> None:
 
 
 async def _keep_record(request: MountRequest, core: "QuClient") -> None:
-    """Publish what operations wait for and the client's counters; log when waiting begins and ends."""
-    since, shown = time.time(), None
+    """Publish what operations wait for and the client's counters; the client logs the waiting itself."""
+    since, shown, recorded = time.time(), None, True
     record = mounts.MountRecord(
         os.getpid(), str(request.mountpoint), request.client, str(request.contents), str(request.log), since
     )
     while True:
         now = dataclasses.replace(record, waiting=core.waiting(), statistics=core.statistics())
         if now != shown:
-            mounts.write_record(request.cluster, now)
-        if now.waiting is not None and (shown is None or shown.waiting != now.waiting):
-            log.warning("operations wait: %s", now.waiting)
-        if shown is not None and shown.waiting is not None and now.waiting is None:
-            log.info("operations go on")
+            try:
+                mounts.write_record(request.cluster, now)
+            except OSError as error:  # a full disk must not end the mount
+                if recorded:
+                    log.warning("%s: status will show what was so before: %s", request.cluster.run_directory, error)
+                recorded = False
+            else:
+                recorded = True
         shown = now
         await trio.sleep(RECORD_SECONDS)
 
@@ -224,14 +232,18 @@ async def _await_quorum(
     """One operation straight to the replicas: without a quorum nothing is mounted that would hang."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_report_waiting, core, announce)
-        with trio.move_on_after(request.wait_seconds) as scope:
-            result = await service.getattr(Credentials(os.getuid(), os.getgid()), ROOT)
+        nursery.start_soon(_give_up, request, core)
+        result = await service.getattr(Credentials(os.getuid(), os.getgid()), ROOT)
         nursery.cancel_scope.cancel()
-    if scope.cancelled_caught:
-        reason = core.waiting() or "no answer from the replicas"
-        raise LocalError(f"{reason}, after {request.wait_seconds:.0f} s; see: qunfs status {request.cluster.directory}")
     if result.status != nfsstat3.NFS3_OK:
         raise LocalError(f"the root directory cannot be read: {result.status.name}")
+
+
+async def _give_up(request: MountRequest, core: "QuClient") -> None:
+    """Raises LocalError when the time is over: what an operation waits for is known only while it waits."""
+    await trio.sleep(request.wait_seconds)
+    reason = core.waiting(0.0) or "no answer from the replicas"
+    raise LocalError(f"{reason}, after {request.wait_seconds:.0f} s; see: qunfs status {request.cluster.directory}")
 
 
 async def _report_waiting(core: "QuClient", announce: Announce) -> None:

@@ -9,7 +9,9 @@ from qunfs.cli.output import Status
 
 
 def umount(
-    mountpoint: Annotated[Path, typer.Argument(metavar="MOUNTPOINT", help="Where the file system is mounted.")],
+    mountpoint: Annotated[
+        Path, typer.Argument(parser=Path, metavar="MOUNTPOINT", help="Where the file system is mounted.")
+    ],
     lazy: Annotated[bool, typer.Option("--lazy", "-z", help="Detach it even while programs use it.")] = False,
     wait: Annotated[
         float, typer.Option(min=0.0, metavar="SECONDS", help="How long its process may take to end.")

@@ -115,6 +115,9 @@ def threshold(b: int, t: int | None = None, n: int | None = None) -> ThresholdQu
     ``t`` defaults to b and n to 3t+2b+1.  Raises LocalError when n is too small.
     """
     t = b if t is None else t
-    n = 3 * t + 2 * b + 1 if n is None else n
+    least = 3 * t + 2 * b + 1
+    n = least if n is None else n
+    if n < least and 0 <= b <= t:
+        raise LocalError(f"{n} servers are too few for b={b}, t={t}: give at least {least}, or choose smaller b and t")
     q = -((2 * n + 2 * b + 1) // -3)
     return ThresholdQuorums(n=n, b=b, t=t, q=q, r=n - q + b + 1)

@@ -135,11 +135,26 @@ def test_operations_wait_for_a_quorum_and_everyone_says_so(six: Cluster, mounted
         assert told["waiting"] == "for 1 of the replicas 1, 2"
         (record,) = mounts.records(six)
         assert "missing 1:" in str(record.waiting)
-        assert "waiting" in Path(record.log).read_text()
+        told_first = record.waiting
+        eventually(lambda: mounts.records(six)[0].waiting != told_first)  # it says for how long
+        assert Path(record.log).read_text().count("waiting") == 1  # which the log does not repeat every second
         assert "operations wait: for 1 of the replicas 1, 2" in done("status", six.directory)
         processes.start_and_wait(six, [1], ["--durability", "async"])
         assert waiting.wait(PATIENCE_S) == 0
     assert {"with-five", "with-four"} <= set(os.listdir(mounted))
+
+
+def test_a_mount_whose_replicas_are_all_down_can_be_detached(six: Cluster, mounted: Path) -> None:
+    """Looking at the mount point would wait for them: the commands must not."""
+    for server in range(six.n):
+        processes.kill(six, server)
+    time.sleep(1.5)  # until the kernel no longer believes the attributes that it has
+    again = qunfs("mount", six.directory, mounted)
+    assert "something is mounted there; first: qunfs umount" in again.stderr
+    done("umount", mounted, "-z")
+    assert mounts.filesystem_at(mounted) is None
+    done("up", six.directory, "--durability", "async")
+    done("mount", six.directory, mounted)
 
 
 def test_everything_acknowledged_survives_the_kill_of_all(six: Cluster, mounted: Path) -> None:
@@ -160,8 +175,14 @@ def test_without_replicas_mount_says_what_it_waits_for(tmp_path: Path) -> None:
     (line,) = failed.stderr.splitlines()[-1:]
     assert line.startswith(f"qunfs: {tmp_path}/m: not mounted: ")
     assert "qunfs status" in line
+    assert "missing 0: " in line
+    assert "Connection refused" in line
     assert str(tmp_path / "c" / "log") in line
     assert mounts.filesystem_at(tmp_path / "m") is None
+    in_foreground = qunfs("mount", tmp_path / "c", tmp_path / "m", "--wait", "1", "-f")
+    assert in_foreground.returncode == 1
+    assert in_foreground.stderr.splitlines()[-1].startswith("qunfs: ")
+    assert "Traceback" not in in_foreground.stderr
 
 
 def test_up_names_a_replica_that_cannot_start(tmp_path: Path) -> None:

@@ -1,8 +1,13 @@
+import errno
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import trio
 
-from qunfs.cli.mount_process import MountRequest, parse_options, typed_options
+from qunfs import mounts
+from qunfs.cli import mount_process
+from qunfs.cli.mount_process import MountRequest, parse_options, prepare, typed_options
 from qunfs.cluster import Cluster
 from qunfs.protocol.errors import LocalError
 
@@ -39,3 +44,37 @@ def test_the_serving_process_does_not_depend_on_the_current_directory(made: Clus
     assert words[:3] == ["mount", str(made.directory), "/srv/m"]
     assert words[words.index("-o") + 1] == "attr_timeout=0,allow_other"
     assert request.log == made.directory / "log" / "mount-srv-m.log"
+
+
+def test_a_mount_point_that_is_a_file_is_called_one(made: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    with pytest.raises(LocalError, match="f: not a directory"):
+        prepare(made.directory, tmp_path / "f", None, None, [], 1.0)
+    with pytest.raises(LocalError, match="g: no such directory"):
+        prepare(made.directory, tmp_path / "g", None, None, [], 1.0)
+
+
+def test_a_full_disk_under_the_records_does_not_end_the_mount(made: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+    twice = trio.Event()
+
+    def full(_: Cluster, record: mounts.MountRecord) -> None:
+        tried.append(record)
+        if len(tried) == 2:
+            twice.set()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(mounts, "write_record", full)
+    monkeypatch.setattr(mount_process, "RECORD_SECONDS", 0.001)
+    core = SimpleNamespace(waiting=lambda: None, statistics=lambda: {"operations": len(tried)})
+    request = MountRequest(made, Path("/srv/m"), "client-1", Path("/srv/contents"), {}, 30.0)
+
+    async def keep() -> None:
+        with trio.move_on_after(5.0):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(mount_process._keep_record, request, core)
+                await twice.wait()
+                nursery.cancel_scope.cancel()
+
+    trio.run(keep)
+    assert len(tried) >= 2
