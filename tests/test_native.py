@@ -51,7 +51,7 @@ def test_compiled_code_passes_the_tests() -> None:
 
 
 def test_changed_sources_are_not_taken_for_compiled_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for package in ("qunfs/protocol", "qunfs/net", "server"):
+    for package in ("qunfs/protocol", "qunfs/net"):
         shutil.copytree(native.ROOT / package, tmp_path / package)
     monkeypatch.setattr(native, "ROOT", tmp_path)
     before = native.digest()

@@ -56,6 +56,7 @@ def _judged(*replies: UpdateReply, name: str = Kind.METHOD.name) -> Outcome | No
     return outcome
 
 
+@pytest.mark.pure
 def test_an_update_is_done_when_a_quorum_has_accepted_it() -> None:
     assert _judged(*[_accepted()] * 4) is None
     assert _judged(*[_accepted()] * 4, FAIL) is None, "the sixth server may still accept it"
@@ -63,11 +64,13 @@ def test_an_update_is_done_when_a_quorum_has_accepted_it() -> None:
     assert _judged(*[_accepted()] * 4, FAIL, FAIL) == Outcome(False)
 
 
+@pytest.mark.pure
 def test_an_answer_counts_when_more_gave_it_than_can_lie() -> None:
     assert _judged(_accepted(b"lie"), *[_accepted()] * 4) == Outcome(True, Code.OK, b"answer")
     assert _judged(*[_accepted(b"%d" % i) for i in range(5)]) is None
 
 
+@pytest.mark.pure
 def test_an_acceptance_counts_only_when_its_histories_show_it() -> None:
     """Or when they begin behind it: that server has accepted it long ago."""
     assert _judged(*[_accepted()] * 4, _accepted(history=RIVAL)) is None
@@ -76,6 +79,7 @@ def test_an_acceptance_counts_only_when_its_histories_show_it() -> None:
     assert _judged(*[_accepted()] * 4, _accepted(history=PRUNED)) == Outcome(True, Code.OK, b"answer")
 
 
+@pytest.mark.pure
 def test_acceptances_without_an_answer_count_and_settle_no_answer() -> None:
     """A server that holds the version by object sync has accepted and not run the method."""
     assert _judged(*[_accepted(b"")] * 2, *[_accepted()] * 3) == Outcome(True, Code.OK, b"answer")
@@ -83,6 +87,7 @@ def test_acceptances_without_an_answer_count_and_settle_no_answer() -> None:
     assert _judged(*[_accepted(b"")] * 5, name=Kind.COPY.name) == Outcome(True, Code.OK, b"")
 
 
+@pytest.mark.pure
 def test_acceptances_and_answers_do_not_add_up() -> None:
     """A deterministic failure counts with q servers that ran it at the conditioned-on versions."""
     assert _judged(*[ANSWERED] * 5) == Outcome(True, Code.FAILED, b"no")
