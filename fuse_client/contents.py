@@ -47,7 +47,8 @@ class ContentStore:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise LocalError(
-                f"contents folder {folder} is in use by another mount: unmount that, or give this one its own folder"
+                f"contents folder {folder} is in use by another mount: unmount that, or be another "
+                "client (--client), or give this one a folder of its own (--contents)"
             ) from error
 
     def _read_identity(self, folder: Path) -> bytes:

@@ -209,6 +209,16 @@ def test_other_hosts_need_only_cluster_toml(made: Cluster, tmp_path: Path) -> No
 # Principals
 
 
+def test_a_machine_is_the_client_whose_directory_it_has(made: Cluster) -> None:
+    clients = made.directory / "clients"
+    assert made.client().name == "alice"
+    (clients / "alice").rename(clients / "elsewhere")
+    try:
+        assert made.client().name == "bob"
+    finally:
+        (clients / "elsewhere").rename(clients / "alice")
+
+
 def test_clients_by_name(made: Cluster) -> None:
     assert made.client().name == "alice"
     assert made.client("bob").index == 2

@@ -95,9 +95,13 @@ class Cluster:
         return self._client_directory(name) / "contents"
 
     def client(self, name: str | None = None) -> Client:
-        """The client of that name, the first one for None.  Raises LocalError when there is none."""
+        """The client of that name; for None the first one that this machine has the directory of.
+
+        Raises LocalError when there is none.
+        """
         if name is None:
-            return self.clients[0]
+            here = (client for client in self.clients if self._client_directory(client.name).is_dir())
+            return next(here, self.clients[0])
         for client in self.clients:
             if client.name == name:
                 return client
