@@ -110,7 +110,7 @@ def test_a_failed_create_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     ("arguments", "complaint"),
     [
         ({"b": 2, "t": 1}, "b=2 malevolent servers cannot exceed t=1"),
-        ({"b": 1, "addresses": [("h", 1)] * 5}, "n=5 servers are too few"),
+        ({"b": 1, "addresses": [("h", 1)] * 5}, "5 servers are too few"),
         ({"b": 0, "addresses": [("h", 1), ("h", 1)]}, "same address"),
         ({"b": 0, "addresses": [("h", 0)]}, "h:0: give host:port"),
         ({"b": 0, "addresses": [("bad host", 1)]}, "give host:port"),
@@ -137,7 +137,7 @@ def test_bad_arguments(tmp_path: Path, arguments: dict[str, object], complaint: 
         (r'^identity = ".', 'identity = "', "identity must be 32 hex digits"),
         (r"^b = 1", "b = true", "b must be a whole number"),
         (r"^b = 1", "b = 2", "b=2 malevolent servers cannot exceed t=1"),
-        (r"^t = 1", "t = 2", "n=6 servers are too few for t=2"),
+        (r"^t = 1", "t = 2", "6 servers are too few for b=1, t=2"),
         (r"^\[genesis\]", "[other]", "genesis must be a table"),
         (r"^mode = .*$", "mode = 0o10000", "genesis.mode must be a whole number"),
         (r"^uid = 0$", "uid = -1", "genesis.uid must be a whole number"),
