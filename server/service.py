@@ -139,11 +139,13 @@ class Service:
         del self._links[self._origins.pop(connection).link]
         if self._dialled.get(connection.peer.index) is connection:
             del self._dialled[connection.peer.index]
+            self._dispatch(self._replica.unreachable(connection.peer.index, time.monotonic()))
 
     def on_dial_failed(self, peer: Peer, reason: str) -> None:
-        """Another server cannot be reached; the sync jobs ask others after their time-out."""
+        """Another server cannot be reached; object syncs ask others."""
         log.info("cannot reach %s: %s", peer, reason)
         self._for_peer.pop(peer.index, None)
+        self._dispatch(self._replica.unreachable(peer.index, time.monotonic()))
 
     # ---- sending
 

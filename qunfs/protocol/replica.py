@@ -167,6 +167,11 @@ class Replica:
             sends += self._resume(finished, now, wall_ns)
         return sends + self._outgoing()
 
+    def unreachable(self, server: int, now: float) -> list[Send]:
+        """Another server cannot be reached, or was lost: what it was asked goes to others."""
+        self._sync.unreachable(server, now)
+        return self._outgoing()
+
     def busy(self) -> bool:
         """Whether object syncs are under way."""
         return len(self._sync) > 0

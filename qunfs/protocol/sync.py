@@ -20,6 +20,8 @@ from qunfs.protocol.quorum import QuorumSystem, mask_of, servers_of
 from qunfs.protocol.store import StoreView
 
 ANSWER_WAIT_S: Final = 0.25
+LATE_FOR_S: Final = 10.0
+"""How long a host that did not answer is asked last; any answer of its ends that."""
 """How long a host may take before the next one is asked."""
 GIVE_UP_S: Final = 5.0
 """How long a job may take without progress; the client asks again, with fresher views."""
@@ -102,6 +104,8 @@ class Synchroniser:
         self._jobs: dict[JobKey, Job] = {}
         self._numbers: dict[int, tuple[JobKey, int]] = {}
         self._next_number = 1
+        self._late: dict[int, float] = {}
+        """Hosts that are asked last, and until when."""
         self.outgoing: list[tuple[int, bytes]] = []
         self.completed = 0
 
@@ -142,7 +146,7 @@ class Synchroniser:
         favourite = max(useful, key=lambda vote: job.votes[vote].bit_count(), default=None)
         best = 0 if favourite is None else job.votes[favourite]
         hopeful = best | mask_of(list(job.pending))
-        for server in job.hosts:
+        for server in sorted(job.hosts, key=lambda host: self._late.get(host, now) > now):
             if self._quorums.exceeds_malevolent(hopeful):
                 return
             if not job.asked >> server & 1:
@@ -167,10 +171,18 @@ class Synchroniser:
             overdue = [s for s, deadline in job.pending.items() if now >= deadline]
             for server in overdue:
                 del job.pending[server]
+                self._late[server] = now + LATE_FOR_S
             if overdue:
                 self._ask_enough(key, job, now)
             if not job.pending:
                 job.asked = 0
+                self._ask_enough(key, job, now)
+
+    def unreachable(self, server: int, now: float) -> None:
+        """A host will not answer what it was asked: ask others at once."""
+        self._late[server] = now + LATE_FOR_S
+        for key, job in list(self._jobs.items()):
+            if job.pending.pop(server, None) is not None:
                 self._ask_enough(key, job, now)
 
     # ---- answers
@@ -182,6 +194,7 @@ class Synchroniser:
         if key is None or job is None or asked != server:
             return None
         del self._numbers[number]
+        self._late.pop(server, None)
         job.pending.pop(server, None)
         if isinstance(reply, VouchReply):
             return self._on_vouched(key, job, server, reply, now)

@@ -14,6 +14,7 @@ from qunfs.protocol.versions import VersionStore
 from qunfs.protocol.wire import parse_to_server_untrusted
 
 OBJ = 7
+OTHER, THIRD = 8, 9
 TARGET = LogicalTimestamp(3, 0, 1, b"t" * 32)
 RECORD = method(TARGET, (OBJ,), (ZERO.lt,))
 STATE = {bytes([key]): bytes(20) for key in range(1, 9)}
@@ -130,6 +131,31 @@ def test_silent_hosts_are_replaced_and_at_last_given_up(sync: Synchroniser) -> N
     assert len(asked) == 4
     (finished,) = sync.tick(GIVE_UP_S + 0.01)
     assert not finished.success
+
+
+def test_a_host_that_was_late_is_asked_last_until_it_answers(sync: Synchroniser) -> None:
+    sync.want_version(OBJ, TARGET, 0b1110, b"", 0.0)
+    asked = {server: (number, question) for server, number, question in _asked(sync)}
+    assert asked.keys() == {1, 2}
+    number, question = asked[2]
+    assert isinstance(question, Sync)
+    sync.on_reply(2, number, answer_sync(_host(), question, SMALL), 0.1)
+    list(sync.tick(ANSWER_WAIT_S + 0.01))
+    _asked(sync)
+    sync.want_version(OTHER, TARGET, 0b1110, b"", 1.0)
+    assert {server for server, _, _ in _asked(sync)} == {2, 3}
+    sync.on_reply(1, asked[1][0], answer_sync(_host(), question, SMALL), 1.1)
+    sync.want_version(THIRD, TARGET, 0b1110, b"", 1.2)
+    assert 1 in {server for server, _, _ in _asked(sync)}
+
+
+def test_others_are_asked_at_once_for_a_host_that_cannot_be_reached(sync: Synchroniser) -> None:
+    sync.want_version(OBJ, TARGET, 0b1110, b"", 0.0)
+    assert {server for server, _, _ in _asked(sync)} == {1, 2}
+    sync.unreachable(1, 0.0)
+    assert {server for server, _, _ in _asked(sync)} == {3}
+    sync.want_version(OTHER, TARGET, 0b1110, b"", 0.0)
+    assert {server for server, _, _ in _asked(sync)} == {2, 3}
 
 
 # ---- vouching
