@@ -198,6 +198,7 @@ class Rogue:
         self._count += 1
         name = f"rogue{self.address.index}.{self._count}".encode()
         self.world.oracles.touched[name] = objects
+        self.world.journal.attempt(name, objects, self.world.clock.now)
         return Operation(
             objects,
             (LEDGER,) * len(objects),

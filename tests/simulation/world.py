@@ -205,6 +205,7 @@ class World:
         for client in self.clients:
             self.seen.update(client.client.counters)
         self.seen.update(self.oracles.seen)
+        self.seen.update(self.journal.seen)
 
     def _work_done(self) -> bool:
         return not self.more_work() and self.clock.events >= 300 and all(client.idle() for client in self.clients)
