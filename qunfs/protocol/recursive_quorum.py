@@ -153,9 +153,17 @@ def recursive_threshold(levels: Sequence[tuple[int, int]], n: int | None = None)
     if not inner:
         return threshold(b, t, n)
     group = recursive_threshold(inner)
-    if n is not None and n % group.n:
+    if n is None:
+        outer = threshold(b, t)
+    elif n % group.n:
         raise LocalError(f"{n} servers cannot be divided into groups of {group.n}: give a multiple of {group.n}")
-    outer = threshold(b, t, None if n is None else n // group.n)
+    else:
+        least = threshold(b, t).n
+        if n < least * group.n:
+            raise LocalError(
+                f"{n} servers make too few groups of {group.n} for b={b}, t={t}: give at least {least * group.n}"
+            )
+        outer = threshold(b, t, n // group.n)
     return RecursiveThresholdQuorums(outer, [group] * outer.n)
 
 

@@ -323,7 +323,7 @@ def test_recursive_systems_that_make_no_sense_are_refused() -> None:
         recursive_threshold([])
     with pytest.raises(LocalError, match="multiple of 4"):
         recursive_threshold([(1, 1), (0, 1)], 26)
-    with pytest.raises(LocalError, match="5 servers are too few"):
+    with pytest.raises(LocalError, match="20 servers make too few groups of 4 for b=1, t=1: give at least 24"):
         recursive_threshold([(1, 1), (0, 1)], 20)
     with pytest.raises(LocalError, match="b=2 malevolent servers cannot exceed t=1"):
         recursive_threshold([(1, 1), (2, 1)])
