@@ -60,6 +60,12 @@ def test_liveness() -> None:
     _sound([Plan(seed, b=2, mode="liveness") for seed in range(1000, 1004)])
 
 
+def test_recursive_thresholds() -> None:
+    """A group of servers may be lost as a whole, and a server in each other group."""
+    crashing, lying = ((0, 1), (0, 1)), ((1, 1), (0, 1))
+    _sound([Plan(1002, levels=crashing), Plan(1002, levels=lying), Plan(1005, levels=lying, mode="liveness")])
+
+
 def test_more_liars_than_tolerated_are_caught() -> None:
     """With b+1 malevolent servers rules must break, or the adversaries are too kind."""
     assert any(run(Plan(seed, malevolent=2)).violation for seed in range(30))
