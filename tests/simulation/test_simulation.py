@@ -73,7 +73,7 @@ def test_more_liars_than_tolerated_are_caught() -> None:
 
 def test_what_no_order_explains_is_caught() -> None:
     """Whatever else has been looked at: one wrong answer, or a state in which something is missing, is enough."""
-    world = World(Plan(1001))
+    world = World(Plan(1004))
     world.run()
     world.journal.finish()
     told = [done for done in world.journal.operations if done.what == "append" and done.effective]
