@@ -10,10 +10,13 @@ from typing import Any, Final, cast
 from qunfs.cluster.model import CLIENTS_MAX, FILE_NAME, ID_MAX, Client, Cluster, Genesis, Rights, Server, Squash
 from qunfs.protocol.errors import LocalError
 from qunfs.protocol.limits import DEFAULT_LIMITS
-from qunfs.protocol.quorum import threshold
+from qunfs.protocol.quorum import QuorumSystem, threshold
+from qunfs.protocol.recursive_quorum import RecursiveThresholdQuorums, recursive_threshold
 
 FORMAT: Final = 1
 """The version of cluster.toml's layout."""
+LEVELS_MAX: Final = 3
+_FAULTS_MAX: Final = 64
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAME_RULE: Final = "1 to 64 letters, digits, '.', '_' or '-', a letter or digit first"
@@ -46,6 +49,23 @@ class _Table:
         if not isinstance(value, str) or not pattern.fullmatch(value):
             raise self.error(field, must)
         return value
+
+    def quorums(self, n: int) -> QuorumSystem:
+        """Of n servers: a threshold (b and t), or a recursive one (levels), never both."""
+        if "levels" not in self._fields:
+            return threshold(self.integer("b", 0, _FAULTS_MAX), self.integer("t", 0, _FAULTS_MAX), n)
+        for field in ("b", "t"):
+            if field in self._fields:
+                raise self.error(field, "left out: levels say what is tolerated")
+        value = self._fields["levels"]
+        levels: list[tuple[int, int]] = []
+        for level in value if isinstance(value, list) else ():
+            match level:
+                case [int(b), int(t)] if 0 <= b <= t <= _FAULTS_MAX and bool not in (type(b), type(t)):
+                    levels.append((b, t))
+        if not isinstance(value, list) or not 1 <= len(value) == len(levels) <= LEVELS_MAX:
+            raise self.error("levels", f"1 to {LEVELS_MAX} pairs [b, t] with 0 <= b <= t <= {_FAULTS_MAX}")
+        return recursive_threshold(levels, n)
 
     def choice(self, field: str, choices: Sequence[str]) -> str:
         value = self._fields.get(field)
@@ -96,7 +116,7 @@ def load(directory: Path | str) -> Cluster:
     top.integer("format", FORMAT, FORMAT)
     servers = _load_servers(top)
     try:
-        quorums = threshold(top.integer("b", 0, 64), top.integer("t", 0, 64), len(servers))
+        quorums = top.quorums(len(servers))
     except LocalError as error:
         raise LocalError(f"{path}: {error}") from error
     root = top.table("genesis")
@@ -160,9 +180,7 @@ def text_of(cluster: Cluster) -> str:
         "# A qunfs cluster: every server and client needs this file, and it must be the same everywhere.",
         f"format = {FORMAT}",
         f'identity = "{cluster.identity.hex()}"',
-        "# b malevolent servers among t faulty ones are tolerated.",
-        f"b = {cluster.b}",
-        f"t = {cluster.t}",
+        *_quorum_lines(cluster.quorums),
         "",
         "# The root directory before the first operation.",
         "[genesis]",
@@ -187,6 +205,23 @@ def text_of(cluster: Cluster) -> str:
             _toml_certificate(client.certificate_der),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _quorum_lines(quorums: QuorumSystem) -> list[str]:
+    if not isinstance(quorums, RecursiveThresholdQuorums):
+        lines = ["# b malevolent servers among t faulty ones are tolerated."]
+        return [*lines, f"b = {quorums.b}", f"t = {quorums.t}"]
+    levels: list[list[int]] = []
+    system: QuorumSystem = quorums
+    while isinstance(system, RecursiveThresholdQuorums):
+        levels.append([system.outer.b, system.outer.t])
+        system = system.groups[0]
+    levels.append([system.b, system.t])
+    return [
+        "# Servers are divided into groups, in the order of their indices, and groups perhaps into smaller ones.",
+        "# For each level, the outermost first: [malevolent, faulty] members that are tolerated.",
+        f"levels = {levels}",
+    ]
 
 
 def _toml_certificate(der: bytes) -> str:

@@ -15,7 +15,8 @@ from qunfs.cluster.file import HOST, NAME, NAME_RULE, load, text_of
 from qunfs.cluster.model import CLIENTS_MAX, FILE_NAME, Client, Cluster, Genesis, Server
 from qunfs.protocol.errors import LocalError
 from qunfs.protocol.limits import DEFAULT_LIMITS
-from qunfs.protocol.quorum import ThresholdQuorums, threshold
+from qunfs.protocol.quorum import QuorumSystem, threshold
+from qunfs.protocol.recursive_quorum import recursive_threshold
 
 _PORTS: Final = range(20000, 32768)
 """Below Linux's ephemeral ports, which an outgoing connection may hold just when a replica restarts."""
@@ -26,18 +27,22 @@ def create(
     *,
     b: int = 1,
     t: int | None = None,
+    levels: Sequence[tuple[int, int]] | None = None,
     addresses: Sequence[tuple[str, int]] | None = None,
     clients: int | Sequence[str] = 4,
     genesis: Genesis | None = None,
 ) -> Cluster:
     """Make a cluster: keys, certificates and cluster.toml, in a new or empty directory.
 
-    ``addresses`` (host, port) of the servers default to free loopback ports; ``clients`` are names or how many of
-    client-1, client-2 and so on; ``genesis`` to a root directory of the current user, mode 0o755, made now.
+    ``levels`` in place of ``b`` and ``t`` make it a recursive threshold: malevolent and faulty members of each level,
+    the outermost first.  ``addresses`` (host, port) of the servers default to free loopback ports; ``clients`` are
+    names or how many of client-1, client-2 and so on; ``genesis`` to a root directory of the current user, mode 0o755,
+    made now.
     Raises LocalError when the directory is in use or an argument makes no cluster.
     """
     directory = Path(directory).absolute()
-    quorums = threshold(b, t, None if addresses is None else len(addresses))
+    n = None if addresses is None else len(addresses)
+    quorums = threshold(b, t, n) if levels is None else recursive_threshold(levels, n)
     names = [f"client-{i + 1}" for i in range(clients)] if isinstance(clients, int) else list(clients)
     addresses = _free_addresses(quorums.n) if addresses is None else addresses
     _check_arguments(quorums, names, addresses)
@@ -51,7 +56,7 @@ def create(
     return load(directory)
 
 
-def _check_arguments(quorums: ThresholdQuorums, names: Sequence[str], addresses: Sequence[tuple[str, int]]) -> None:
+def _check_arguments(quorums: QuorumSystem, names: Sequence[str], addresses: Sequence[tuple[str, int]]) -> None:
     if quorums.n > DEFAULT_LIMITS.servers_max:
         raise LocalError(f"{quorums.n} servers are too many; choose b and t for at most {DEFAULT_LIMITS.servers_max}")
     if not 1 <= len(names) <= CLIENTS_MAX or len(set(names)) < len(names):

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from qunfs.net.tls import Peer, PeerDirectory, TlsIdentity
 from qunfs.protocol.errors import LocalError
-from qunfs.protocol.quorum import ThresholdQuorums
+from qunfs.protocol.quorum import QuorumSystem
 
 FILE_NAME: Final = "cluster.toml"
 CLIENTS_MAX: Final = 4096
@@ -61,19 +61,19 @@ class Cluster:
 
     directory: Path
     identity: bytes
-    quorums: ThresholdQuorums
+    quorums: QuorumSystem
     servers: tuple[Server, ...]
     clients: tuple[Client, ...]
     genesis: Genesis
 
     @property
     def b(self) -> int:
-        """Malevolent servers tolerated."""
+        """Malevolent servers tolerated, whichever they are."""
         return self.quorums.b
 
     @property
     def t(self) -> int:
-        """Faulty servers tolerated, the malevolent ones among them."""
+        """Faulty servers tolerated, the malevolent ones among them, whichever they are."""
         return self.quorums.t
 
     @property

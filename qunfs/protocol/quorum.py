@@ -1,7 +1,8 @@
 """Quorum systems as predicates over sets of servers (paper section 3.3).
 
 A set of servers is an int used as a bitmap: bit s stands for server s.  The protocol asks only the predicates
-of :class:`QuorumSystem`; "at least q, r, b+1" are what they mean for thresholds.
+of :class:`QuorumSystem`; "at least q, r, b+1" are what they mean for thresholds.  Thresholds of thresholds are in
+:mod:`qunfs.protocol.recursive_quorum`.
 """
 
 from abc import ABC, abstractmethod
@@ -30,10 +31,27 @@ def servers_of(mask: int) -> list[int]:
 
 
 class QuorumSystem(ABC):
-    """What the protocol asks about sets of servers."""
+    """What the protocol asks about sets of servers.
+
+    A system is four families of sets: its quorums, their repairable sets, the sets of servers that may be malevolent
+    together, and those that may be faulty together (the fail prone system of section 3.1, with two kinds of faults).
+    What can be constructed satisfies, for all its quorums:
+
+    * (2) whatever servers are faulty together, some quorum has none of them;
+    * (3) what two quorums share holds a repairable set of either even without those that are malevolent together;
+    * (4) what a quorum and a repairable set share cannot consist of malevolent servers alone.
+    """
 
     n: int
     """Number of servers."""
+    b: int
+    """So many servers may be malevolent, whichever they are (B of section 3.1 has all sets of that size)."""
+    t: int
+    """So many servers may be faulty, the malevolent ones among them, whichever they are."""
+    q: int
+    """Servers of the smallest quorum: fewer never make one."""
+    r: int
+    """Servers of the smallest repairable set: fewer never make one."""
 
     @abstractmethod
     def contains_quorum(self, mask: int) -> bool:
@@ -48,6 +66,10 @@ class QuorumSystem(ABC):
         """Whether the set cannot consist of malevolent servers alone (">= b+1")."""
 
     @abstractmethod
+    def exceeds_faulty(self, mask: int) -> bool:
+        """Whether the set cannot consist of faulty servers alone (">= t+1"), so that operations may have to wait."""
+
+    @abstractmethod
     def is_view(self, mask: int) -> bool:
         """Whether the set is a quorum with no server to spare ("exactly q")."""
 
@@ -57,11 +79,18 @@ class QuorumSystem(ABC):
 
     @abstractmethod
     def preferred(self, order: Sequence[int]) -> int:
-        """How many of the servers, taken in this order, a client asks first."""
+        """How many of the servers, taken in this order, a client asks first.
+
+        Never more than the smallest quorum has: a client waits for so many before it looks at what they replied.
+        """
 
 
 class ThresholdQuorums(QuorumSystem):
-    """Threshold quorums of size q with repairable sets of size r (paper section 3.3, constraints (2)-(4))."""
+    """The threshold construction of section 3.3: any q servers are a quorum, any r of them a repairable set.
+
+    Any t servers may be faulty, and any b <= t of them malevolent, the others only crashed (section 3.1).  Then (2)
+    says q + t <= n, (3) 2q - b - n >= r, and (4) q + r - n > b.
+    """
 
     def __init__(self, n: int, b: int, t: int, q: int, r: int) -> None:
         """Raises LocalError when the sizes do not satisfy the constraints."""
@@ -95,6 +124,9 @@ class ThresholdQuorums(QuorumSystem):
 
     def exceeds_malevolent(self, mask: int) -> bool:
         return mask.bit_count() > self.b
+
+    def exceeds_faulty(self, mask: int) -> bool:
+        return mask.bit_count() > self.t
 
     def is_view(self, mask: int) -> bool:
         return mask.bit_count() == self.q

@@ -16,6 +16,14 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     which.add_argument("--seeds", help="run a range of seeds, such as 0-999")
     parser.add_argument("-b", type=int, default=1, help="malevolent servers to tolerate (default 1)")
     parser.add_argument("-t", type=int, help="faulty servers to tolerate (default b)")
+    parser.add_argument(
+        "--levels",
+        nargs="+",
+        type=_level,
+        default=[],
+        metavar="B,T",
+        help="of a recursive threshold, not -b and -t",
+    )
     parser.add_argument("--mode", choices=("safety", "liveness"), default="safety")
     parser.add_argument("--malevolent", type=int, help="exactly so many servers lie; more than b should be caught")
     parser.add_argument("--jobs", type=int, default=1, help="processes to use")
@@ -23,12 +31,17 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _level(text: str) -> tuple[int, int]:
+    b, t = text.split(",")
+    return int(b), int(t)
+
+
 def main(argv: Sequence[str]) -> int:
     """Exit code 0 when no rule was violated, else 1."""
     arguments = _arguments(argv)
 
     def plan(seed: int) -> Plan:
-        return Plan(seed, arguments.b, arguments.t, arguments.mode, arguments.malevolent)
+        return Plan(seed, arguments.b, arguments.t, arguments.mode, arguments.malevolent, tuple(arguments.levels))
 
     if arguments.seed is not None:
         outcome = run(plan(arguments.seed), trace=print)
@@ -56,6 +69,8 @@ def _verdict(outcome: Outcome) -> int:
     again = f"--seed {plan.seed} -b {plan.b}" + ("" if plan.t is None else f" -t {plan.t}") + f" --mode {plan.mode}"
     if plan.malevolent is not None:
         again += f" --malevolent {plan.malevolent}"
+    if plan.levels:
+        again += " --levels " + " ".join(f"{b},{t}" for b, t in plan.levels)
     print(f"VIOLATION with {again}: {outcome.violation}", flush=True)
     return 1
 

@@ -9,7 +9,7 @@ from qunfs.protocol.operation import Call, Credentials
 from qunfs.protocol.planning import Identity
 from tests.simulation.journal import Done
 from tests.simulation.network import Address, Link
-from tests.simulation.objects import COUNTER, LEDGER, SIMULATED, pack
+from tests.simulation.objects import COUNTER, LEDGER, SIMULATED, pack, unpack
 from tests.simulation.oracles import Violation
 
 if TYPE_CHECKING:
@@ -177,6 +177,7 @@ class ClientNode:
         done = self.world.journal.begin(name, what, objects, now)
         self.world.trace(f"{self.address} begins {name.decode()} {what} of {self.world.names(objects)}")
         call = self._call(what, name, objects)
+        done.argument = unpack(call.argument)
         if what in ("append", "increment"):
             self.world.oracles.touched[name] = objects
             self.world.oracles.once.add(name)

@@ -1,17 +1,25 @@
 """What clients asked for and were told, and whether one order of all operations explains it.
 
 Checked at each completion: an update reported done is established, and a query returns an established state no older
-than the newest one that was established when it began.  Checked at the end: strict serializability.  Operations whose
-client crashed or that never completed may or may not have taken effect.
+than the newest one that was established when it began.  Checked at the end: strict serializability, twice.  Once from
+the order in which the replicas' ledgers show what took effect; and once from outside, by a search for any order that
+explains what clients were told and the states that are left (:mod:`tests.simulation.linearizability`).  Operations
+whose client crashed or that never completed may or may not have taken effect.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
+from tests.simulation.linearizability import Operation, Verdict, check
 from tests.simulation.objects import entries, unpack
 from tests.simulation.oracles import Oracles, Violation
+from tests.simulation.reference import simulated
+
+SEARCHED_MAX: Final = 60
+"""Operations of a run that is searched for an order; longer ones are counted."""
 
 
 @dataclass(eq=False)
@@ -30,6 +38,8 @@ class Done:
     value: int | None = None
     """What a counter answered."""
     effective: bool = False
+    argument: Any = None
+    answer: Any = None
 
 
 class Journal:
@@ -38,12 +48,18 @@ class Journal:
     def __init__(self, oracles: Oracles, counters: Sequence[int]) -> None:
         self._oracles, self._counters = oracles, frozenset(counters)
         self.operations: list[Done] = []
+        self._attempts: list[Done] = []
+        self.seen: Counter[str] = Counter()
 
     def begin(self, name: bytes, what: str, objects: tuple[int, ...], now: float) -> Done:
         """An operation is submitted."""
         done = Done(name, what, objects, now, {o: self._length(o) for o in objects})
         self.operations.append(done)
         return done
+
+    def attempt(self, name: bytes, objects: tuple[int, ...], now: float) -> None:
+        """A malevolent client makes up an append, which may or may not take effect."""
+        self._attempts.append(Done(name, "append", objects, now, {}, argument=(name, None)))
 
     def _length(self, obj: int) -> int:
         if obj not in self._counters:
@@ -54,7 +70,7 @@ class Journal:
     def end(self, done: Done, answer: bytes, now: float) -> None:
         """An operation is reported done with this answer."""
         done.ended = now
-        value = unpack(answer)
+        done.answer = value = unpack(answer)
         if done.what in ("increment", "count"):
             self._end_counter(done, value)
         elif done.what == "fetch":
@@ -105,6 +121,31 @@ class Journal:
         """Check the whole run."""
         self._check_counters()
         self._check_serializable()
+        self._search()
+
+    def _search(self) -> None:
+        """An order of all operations that explains all answers, found with no regard to what replicas recorded."""
+        final = {
+            obj: self._length(obj) if obj in self._counters else self._oracles.entries(obj)
+            for obj in self._oracles.objects
+        }
+        left = {entry for obj, state in final.items() if obj not in self._counters for entry in state}
+        history = [
+            Operation(done.name.decode(), done.what, done.objects, done.began, done.argument, done.ended, done.answer)
+            for done in (*self.operations, *self._attempts)
+            # what was not answered and left no entry did nothing, for ledgers only grow
+            if done.ended is not None or done.what == "increment" or done.name in left
+        ]
+        self.seen["longest history searched"] = 0
+        if len(history) > SEARCHED_MAX:
+            self.seen["histories too long to search"] += 1
+            return
+        found = check(simulated, history, {obj: state or None for obj, state in final.items()})
+        self.seen[f"histories {found.verdict.value}"] += 1
+        self.seen["longest history searched"] = len(history)
+        self.seen["most steps of a search"] = found.steps
+        if found.verdict is Verdict.ILLEGAL:
+            raise Violation(f"no order explains what clients were told: {found.why}")
 
     def _check_counters(self) -> None:
         for obj in self._counters:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from qunfs.protocol.history import ZERO, ZERO_HISTORY, Candidate, Kind, LogicalTimestamp, ReplicaHistory
-from qunfs.protocol.quorum import ThresholdQuorums
+from qunfs.protocol.quorum import QuorumSystem, ThresholdQuorums, mask_of
 from tests.simulation.objects import entries
 from tests.simulation.watched import Change, HistoryChanged, State, VersionAdded
 
@@ -20,12 +20,12 @@ class Violation(AssertionError):
 class Oracles:
     """The invariants of one run, and the truth about what is established."""
 
-    def __init__(self, quorums: ThresholdQuorums, objects: Sequence[int], malevolent: Iterable[int]) -> None:
+    def __init__(self, quorums: QuorumSystem, objects: Sequence[int], malevolent: Iterable[int]) -> None:
         self._quorums = quorums
         self.objects = tuple(objects)
         self.malevolent = frozenset(malevolent)
         self.benign = [s for s in range(quorums.n) if s not in self.malevolent]
-        self._establishing = quorums.q - len(self.malevolent)
+        self._liars = mask_of(sorted(self.malevolent))
         self.histories = {s: dict.fromkeys(objects, ZERO_HISTORY) for s in self.benign}
         self.archive = {(s, o): [ZERO_HISTORY] for s in self.benign for o in objects}
         """Every history that each benign server ever had."""
@@ -107,8 +107,12 @@ class Oracles:
             self.seen["copy of a repairable record"] += 1
         acceptors = self.acceptors.setdefault(record, set())
         acceptors.add(server)
-        if record.kind is not Kind.BARRIER and len(acceptors) == self._establishing:
+        if record.kind is not Kind.BARRIER and record not in self._proven and self._make_quorum(acceptors):
             self._establish(record)
+
+    def _make_quorum(self, benign: Iterable[int]) -> bool:
+        """Whether these servers are all benign ones of some quorum."""
+        return self._quorums.contains_quorum(mask_of(sorted(benign)) | self._liars)
 
     # ---- what is established
 
@@ -151,7 +155,8 @@ class Oracles:
     def _check_visible(self, obj: int) -> None:
         newest = self.established[obj][-1]
         holders = [s for s in self.benign if newest in self.histories[s][obj]]
-        if len(holders) < self._quorums.q - self._quorums.b:
+        few = isinstance(self._quorums, ThresholdQuorums) and len(holders) < self._quorums.q - self._quorums.b
+        if few or not self._make_quorum(holders):
             raise Violation(f"visibility: established {newest} of {obj:x} is held by {holders} only")
 
     # ---- the truth, for the end-to-end checks

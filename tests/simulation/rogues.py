@@ -13,7 +13,7 @@ from qunfs.protocol.classify import Classification, Request, RequestRefused, cla
 from qunfs.protocol.history import Kind, LogicalTimestamp, ObjectHistorySet, ReplicaHistory, barrier
 from qunfs.protocol.messages import Adopt, pack_update, pack_update_body
 from qunfs.protocol.operation import Operation
-from qunfs.protocol.quorum import mask_of, servers_of
+from qunfs.protocol.quorum import ThresholdQuorums, mask_of, servers_of
 from tests.simulation.clients import CREDENTIALS
 from tests.simulation.forgery import Forger
 from tests.simulation.network import Address, Link
@@ -82,13 +82,24 @@ class Rogue:
         chance, quorums = self.chance, self.world.quorums
         stale = chance.choice((0, 0, 0.1, 0.3, 0.6))
         count = chance.choice((quorums.q, quorums.q, quorums.q, quorums.q, quorums.n, quorums.b + 1))
-        servers = sorted(chance.sample(range(quorums.n), count))
+        servers = sorted(self._some(count))
         forging = chance.random() < 0.1
         shown = {obj: {s: self._history(s, obj, stale, forging) for s in servers} for obj in self.world.objects}
         targets = chance.sample(
             range(quorums.n), chance.choice((1, 2, quorums.r - 1, quorums.r, quorums.q - 1, quorums.q, quorums.n))
         )
         self._request(shown, targets, None, forging)
+
+    def _some(self, count: int) -> list[int]:
+        """So many servers; a view, if so many can be one."""
+        quorums = self.world.quorums
+        if count != quorums.q or isinstance(quorums, ThresholdQuorums):
+            return self.chance.sample(range(quorums.n), count)
+        return self._view(self.chance.sample(range(quorums.n), quorums.n))
+
+    def _view(self, order: list[int]) -> list[int]:
+        """A view of the first of these servers."""
+        return servers_of(next(self.world.quorums.views_within(order, 1)))
 
     def _history(self, server: int, obj: int, stale: float, forging: bool) -> ReplicaHistory:
         oracles = self.world.oracles
@@ -103,9 +114,10 @@ class Rogue:
         """Current histories, liars that agree with a benign server, and acceptances at few servers only."""
         chance, quorums, oracles = self.chance, self.world.quorums, self.world.oracles
         liars = sorted(oracles.malevolent)
-        servers = chance.sample(range(quorums.n), quorums.q)
+        servers = self._some(quorums.q)
         if chance.random() < 0.8:
-            servers = [*liars, *(s for s in servers if s not in oracles.malevolent)][: quorums.q]
+            others = [*servers, *(s for s in range(quorums.n) if s not in servers)]
+            servers = self._view([*liars, *(s for s in others if s not in oracles.malevolent)])
         like = self.world.mimicked()
         shown = {
             obj: {s: oracles.histories[like if s in oracles.malevolent else s][obj] for s in sorted(servers)}
@@ -125,7 +137,7 @@ class Rogue:
         high = old.latest.lt.time + 1 + chance.getrandbits(20)
         lt = LogicalTimestamp(high, 1, self.address.index, chance.randbytes(32))
         forged = ReplicaHistory((*old.records, barrier(lt, (obj,), (old.head.lt,))))
-        servers = sorted(chance.sample(range(quorums.n), quorums.q))
+        servers = sorted(self._some(quorums.q))
         self._request({obj: dict.fromkeys(servers, forged)}, list(range(quorums.n)), Kind.COPY, forging=True)
 
     def _request(
@@ -198,6 +210,7 @@ class Rogue:
         self._count += 1
         name = f"rogue{self.address.index}.{self._count}".encode()
         self.world.oracles.touched[name] = objects
+        self.world.journal.attempt(name, objects, self.world.clock.now)
         return Operation(
             objects,
             (LEDGER,) * len(objects),

@@ -10,8 +10,11 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
+from tests.simulation.oracles import Violation
 from tests.simulation.runner import Outcome, add_up, run
-from tests.simulation.world import Plan
+from tests.simulation.world import Plan, World
 
 
 def _sound(plans: list[Plan]) -> Counter[str]:
@@ -28,6 +31,7 @@ def test_safety() -> None:
     seen = _sound([Plan(seed) for seed in range(1000, 1040)])
     assert seen["operations begun"] >= 20 * seen["runs"]
     assert seen["events"] >= 300 * seen["runs"]
+    assert seen["histories legal"] >= 0.9 * seen["runs"], "too many histories were too long or given up"
     for rare in (
         "joint copy accepted",
         "copy of a repairable record",
@@ -56,9 +60,35 @@ def test_liveness() -> None:
     _sound([Plan(seed, b=2, mode="liveness") for seed in range(1000, 1004)])
 
 
+def test_recursive_thresholds() -> None:
+    """A group of servers may be lost as a whole, and a server in each other group."""
+    crashing, lying = ((0, 1), (0, 1)), ((1, 1), (0, 1))
+    _sound([Plan(1002, levels=crashing), Plan(1002, levels=lying), Plan(1005, levels=lying, mode="liveness")])
+
+
 def test_more_liars_than_tolerated_are_caught() -> None:
     """With b+1 malevolent servers rules must break, or the adversaries are too kind."""
     assert any(run(Plan(seed, malevolent=2)).violation for seed in range(30))
+
+
+def test_what_no_order_explains_is_caught() -> None:
+    """Whatever else has been looked at: one wrong answer, or a state in which something is missing, is enough."""
+    world = World(Plan(1004))
+    world.run()
+    world.journal.finish()
+    told = [done for done in world.journal.operations if done.what == "append" and done.effective]
+    for done in (told[0], told[-1]):
+        answer, (verdict, lengths) = done.answer, done.answer
+        for wrong in ((verdict, tuple(length + 1 for length in lengths)), ("no", lengths)):
+            done.answer = wrong
+            with pytest.raises(Violation, match="no order explains"):
+                world.journal.finish()
+        done.answer, ended, done.ended = answer, done.ended, None
+        world.journal.finish()  # nobody was told, so that it may have been done
+        done.ended = ended
+    told[-1].argument = (b"another", None)
+    with pytest.raises(Violation, match=r"no order explains .* not .*another"):
+        world.journal.finish()
 
 
 def test_one_seed_is_one_run_whatever_the_hashes() -> None:

@@ -8,7 +8,8 @@ from typing import Final
 
 from qunfs.protocol.history import Candidate, LogicalTimestamp
 from qunfs.protocol.limits import DEFAULT_LIMITS
-from qunfs.protocol.quorum import threshold
+from qunfs.protocol.quorum import mask_of, threshold
+from qunfs.protocol.recursive_quorum import recursive_threshold
 from tests.simulation.clients import ClientNode
 from tests.simulation.clock import Clock
 from tests.simulation.journal import Journal
@@ -41,28 +42,30 @@ class Plan:
     mode: str = "safety"
     malevolent: int | None = None
     """How many servers lie; chance decides up to b when None."""
+    levels: tuple[tuple[int, int], ...] = ()
+    """Of a recursive threshold, in place of b and t; chance decides who lies, as many as may."""
 
 
 class World:
     """A run in progress."""
 
     def __init__(self, plan: Plan, trace: Callable[[str], None] | None = None) -> None:
-        self.plan, self.seed = plan, f"{plan.b} {plan.t} {plan.mode} {plan.seed}"
+        sizes = f"{plan.levels}" if plan.levels else f"{plan.b} {plan.t}"
+        self.plan, self.seed = plan, f"{sizes} {plan.mode} {plan.seed}"
         chance = self.chance = Random(self.seed)
         self.clock = Clock()
         self._trace = trace
         self.seen: Counter[str] = Counter()
         self.conspiracy: dict[LogicalTimestamp, Candidate] = {}
         """Records that rogues want adopted and that liars therefore vouch for."""
-        self.quorums = threshold(plan.b, plan.t)
+        self.quorums = recursive_threshold(plan.levels) if plan.levels else threshold(plan.b, plan.t)
         self.limits = replace(
             DEFAULT_LIMITS,
             versions_kept_per_object=chance.choice((3, 8, 32)),
             sync_chunk_bytes=chance.choice((32, 256 * 1024)),
         )
         self._make_objects()
-        liars = self._how_many_liars()
-        self.oracles = Oracles(self.quorums, self.objects, chance.sample(range(self.quorums.n), liars))
+        self.oracles = Oracles(self.quorums, self.objects, self._choose_liars())
         self.journal = Journal(self.oracles, self.counters)
         self._make_weather()
         self._make_servers()
@@ -75,6 +78,21 @@ class World:
         self.ledgers = sorted(chance.getrandbits(61) + 1 for _ in range(chance.choice((1, 2, 3, 3, 4))))
         self.counters = sorted(chance.getrandbits(61) + 1 for _ in range(chance.choice((0, 1, 1))))
         self.objects = sorted(self.ledgers + self.counters)
+
+    def _choose_liars(self) -> list[int]:
+        if not self.plan.levels:
+            liars = self._how_many_liars()
+            return self.chance.sample(range(self.quorums.n), liars)
+        if self.chance.random() < 0.25:
+            return []
+        return self._as_many_as([], range(self.quorums.n), self.quorums.exceeds_malevolent)
+
+    def _as_many_as(self, chosen: list[int], others: Sequence[int], exceeds: Callable[[int], bool]) -> list[int]:
+        """The chosen servers and as many others, by chance, as do not make it too many."""
+        for server in self.chance.sample(others, len(others)):
+            if not exceeds(mask_of([*chosen, server])):
+                chosen = [*chosen, server]
+        return chosen
 
     def _how_many_liars(self) -> int:
         if self.plan.malevolent is not None:
@@ -205,6 +223,7 @@ class World:
         for client in self.clients:
             self.seen.update(client.client.counters)
         self.seen.update(self.oracles.seen)
+        self.seen.update(self.journal.seen)
 
     def _work_done(self) -> bool:
         return not self.more_work() and self.clock.events >= 300 and all(client.idle() for client in self.clients)
@@ -255,8 +274,7 @@ class World:
         for server in self.servers:
             if isinstance(server, BenignServer):
                 server.restart()
-        spare = self.plan.t if self.plan.t is not None else self.plan.b
-        for index in self.chance.sample(self.oracles.benign, spare - len(self.oracles.malevolent)):
+        for index in self._choose_crashed():
             self._stop(self.servers[index])
         self.trace("from here on one client is alone")
         client = ClientNode(self, ISOLATED, 0, loops=0)
@@ -264,6 +282,13 @@ class World:
         client.start()
         for what, objects in self._tasks():
             self._complete_alone(client, what, objects)
+
+    def _choose_crashed(self) -> list[int]:
+        malevolent, benign = sorted(self.oracles.malevolent), self.oracles.benign
+        if not self.plan.levels:
+            spare = self.plan.t if self.plan.t is not None else self.plan.b
+            return self.chance.sample(benign, spare - len(malevolent))
+        return self._as_many_as(malevolent, benign, self.quorums.exceeds_faulty)[len(malevolent) :]
 
     def _stop(self, server: BenignServer | Liar) -> None:
         self.trace(f"{server.address} stops for good")
