@@ -149,7 +149,7 @@ def _follow_lookup(answer: bytes) -> tuple[int, str, str] | None:
 
 
 @query("dir.lookup", one_of(bytes), follow=_follow_lookup)
-def lookup(call: Invocation) -> tuple[int, int]:
+def lookup(call: Invocation) -> tuple[int, int] | Refusal:
     """LOOKUP: (id, type) of what a name is bound to."""
     name, obj = parse_name(call.argument), call.only
     directory = open_directory(call, obj)
@@ -159,7 +159,7 @@ def lookup(call: Invocation) -> tuple[int, int]:
         return directory.header.parent, _DIRECTORY
     entry = directory.find(name)
     if entry is None:
-        raise Refusal(nfsstat3.NFS3ERR_NOENT)
+        return Refusal(nfsstat3.NFS3ERR_NOENT)  # not raised: this is the usual answer before a CREATE
     return entry.obj, entry.type
 
 

@@ -104,9 +104,14 @@ class Invocation:
         (obj,) = self.views
         return obj
 
-    def expect(self, *objects: int) -> None:
+    def expect(self, first: int, second: int, *more: int) -> None:
         """Fail unless the operation names exactly these objects (some may be the same)."""
-        if self.views.keys() != set(objects):
+        views = self.views
+        if more:
+            sound = views.keys() == {first, second, *more}
+        else:
+            sound = first in views and second in views and len(views) == (1 if first == second else 2)
+        if not sound:
             raise ValueError("operation on other objects than its argument says")
 
     def node(self, obj: int) -> Node:
@@ -153,16 +158,22 @@ Body = Callable[[Invocation], object]
 def query(
     name: str, takes: Shapes = NO_ARGUMENT, *, follow: Callable[[bytes], tuple[int, str, str] | None] | None = None
 ) -> Callable[[Body], Body]:
-    """Register a query of the namespace, of an argument of these shapes; the body returns its result."""
+    """Register a query of the namespace, of an argument of these shapes.
+
+    The body returns its result; it raises a refusal, or returns it, which is cheaper.
+    """
 
     def decorate(body: Body) -> Body:
         @REGISTRY.query(name, follow=follow)
         def run(views: Mapping[int, ObjectView], context: Context) -> bytes:
             call = Invocation(views, context, takes)
             try:
-                return call.unchanged(_OK, body(call))
+                result = body(call)
             except Refusal as refusal:
-                raise MethodFailed(call.unchanged(refusal.status, refusal.result)) from None
+                result = refusal
+            if isinstance(result, Refusal):
+                raise MethodFailed(call.unchanged(result.status, result.result))
+            return call.unchanged(_OK, result)
 
         return body
 
@@ -179,7 +190,8 @@ def update(name: str, takes: Shapes) -> Callable[[Body], Body]:
             try:
                 return call.changed(body(call))
             except Refusal as refusal:
-                raise MethodFailed(call.unchanged(refusal.status, refusal.result)) from None
+                refused = refusal
+            raise MethodFailed(call.unchanged(refused.status, refused.result))
 
         return body
 

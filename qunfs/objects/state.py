@@ -20,7 +20,6 @@ from typing import Any, Final
 import msgpack
 
 from qunfs.objects.codes import ftype3
-from qunfs.objects.shapes import PAIR, shape_of
 from qunfs.protocol.packing import pack
 
 ATTRIBUTES_ROW: Final = b"a"
@@ -118,17 +117,17 @@ class Attributes:
         return self.type == _DIRECTORY
 
 
-_ATTRIBUTES: Final = (int, int, int, int, int, int, tuple, int, int, int, bytes, int)
-_HEADER: Final = (int, int, int)
-
-
 def unpack_attributes(row: bytes) -> Attributes:
     """The attributes in an attribute row."""
     found: Any = msgpack.unpackb(row, use_list=False)
-    if shape_of(found) != _ATTRIBUTES:
-        raise ValueError("not an attribute row")
     kind, mode, nlink, uid, gid, size, rdev, atime, mtime, ctime, store, generation = found
-    if shape_of(rdev) not in PAIR:
+    major, minor = rdev
+    if not (
+        type(found) is type(rdev) is tuple
+        and type(kind) is type(mode) is type(nlink) is type(uid) is type(gid) is type(size) is int
+        and type(atime) is type(mtime) is type(ctime) is type(generation) is type(major) is type(minor) is int
+        and type(store) is bytes
+    ):
         raise ValueError("not an attribute row")
     return Attributes(kind, mode, nlink, uid, gid, size, rdev, atime, mtime, ctime, store, generation)
 
@@ -173,9 +172,9 @@ class DirectoryHeader:
 def unpack_header(row: bytes) -> DirectoryHeader:
     """The header in a directory row."""
     found: Any = msgpack.unpackb(row, use_list=False)
-    if shape_of(found) != _HEADER:
-        raise ValueError("not a directory row")
     parent, next_cookie, entries = found
+    if not (type(found) is tuple and type(parent) is type(next_cookie) is type(entries) is int):
+        raise ValueError("not a directory row")
     return DirectoryHeader(parent, next_cookie, entries)
 
 
