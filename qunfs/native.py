@@ -23,19 +23,16 @@ PURE: Final = "QUNFS_PURE"
 """The environment variable that turns compiled code off."""
 
 _MODULES: Final = ("qunfs/net/connection.py", "qunfs/net/frames.py")
-_KNOWN_TO_THEM: Final = ("qunfs/protocol", "qunfs/net")
+_PACKAGES: Final = ("qunfs/protocol", "qunfs/objects")
+_KNOWN_TO_THEM: Final = (*_PACKAGES, "qunfs/net")
 """Constants of these may have gone into any compiled module; the import contracts keep others out."""
 _SUFFIX: Final = EXTENSION_SUFFIXES[0]
 
 
 def modules() -> list[str]:
-    """The files, relative to ROOT, that are compiled.
-
-    Not those of methods: mypyc takes True for the integer 1 where an annotation says int, and replicas with and
-    without compiled code must answer alike whatever an argument holds.
-    """
-    protocol = [path.relative_to(ROOT) for path in (ROOT / "qunfs/protocol").glob("*.py")]
-    return sorted([*(str(path) for path in protocol if path.name != "__init__.py"), *_MODULES])
+    """The files, relative to ROOT, that are compiled."""
+    found = [path.relative_to(ROOT) for package in _PACKAGES for path in (ROOT / package).glob("*.py")]
+    return sorted([*(str(path) for path in found if path.name != "__init__.py"), *_MODULES])
 
 
 def digest() -> str:

@@ -45,16 +45,24 @@ def test_a_seed_has_the_same_trace_with_and_without(options: str) -> None:
 
 
 @needs_build
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_methods_make_the_same_of_any_argument_with_and_without(seed: str) -> None:
+    command = ["-m", "tests.objects.outcomes", seed, "20000"]
+    assert _run(command) == _run(command, QUNFS_PURE="1")
+
+
+@needs_build
 def test_compiled_code_passes_the_tests() -> None:
     suites = [f"tests/{name}" for name in ("protocol", "objects", "nfs", "store", "net")]
     _run(["-m", "pytest", "-q", "-p", "no:cacheprovider", *suites], QUNFS_TEST_COMPILED="1")
 
 
 def test_changed_sources_are_not_taken_for_compiled_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for package in ("qunfs/protocol", "qunfs/net"):
+    for package in ("qunfs/protocol", "qunfs/objects", "qunfs/net"):
         shutil.copytree(native.ROOT / package, tmp_path / package)
     monkeypatch.setattr(native, "ROOT", tmp_path)
-    before = native.digest()
-    with (tmp_path / "qunfs/protocol/limits.py").open("a") as source:
-        source.write("\n")
-    assert native.digest() != before
+    for changed in ("qunfs/protocol/limits.py", "qunfs/objects/codes.py"):
+        before = native.digest()
+        with (tmp_path / changed).open("a") as source:
+            source.write("\n")
+        assert native.digest() != before

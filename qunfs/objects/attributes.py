@@ -1,6 +1,6 @@
 """Methods on the attributes of any object, file or directory: GETATTR, SETATTR, ACCESS, READLINK."""
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from qunfs.objects.codes import FILE_BYTES_MAX, STORE_BYTES, VERIFIER_BYTES, ftype3, nfsstat3
 from qunfs.objects.invocation import Invocation, Node, Refusal, query, update
@@ -18,7 +18,11 @@ from qunfs.objects.permissions import (
     require_write,
     without_set_id,
 )
+from qunfs.objects.shapes import Nothing, fields, one_of
 from qunfs.objects.state import DIRECTORY_BYTES, TARGET_ROW, VERIFIER_ROW, Attributes
+
+_REGULAR: Final = int(ftype3.NF3REG)
+_DIRECTORY: Final = int(ftype3.NF3DIR)
 
 _ID_MAX: Final = (1 << 32) - 2
 """Users and groups; the highest 32-bit word means "leave alone" to chown."""
@@ -33,77 +37,111 @@ _ACCESS_DELETE: Final = 0x10
 _ACCESS_EXECUTE: Final = 0x20
 
 
-class Changes(NamedTuple):
+class Changes:
     """sattr3 as it travels in arguments: None leaves a field alone, a time of True is the operation's own."""
 
-    mode: int | None
-    uid: int | None
-    gid: int | None
-    size: int | None
-    atime: int | None
-    mtime: int | None
-    wrote: bool
-    store: bytes | None
-    generation: int | None
+    __slots__ = ("atime", "generation", "gid", "mode", "mtime", "size", "store", "uid", "wrote")
+
+    def __init__(
+        self,
+        mode: int | None,
+        uid: int | None,
+        gid: int | None,
+        size: int | None,
+        atime: Any,
+        mtime: Any,
+        wrote: bool,
+        store: bytes | None,
+        generation: int | None,
+    ) -> None:
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
+        self.size = size
+        self.atime: Any = atime
+        self.mtime: Any = mtime
+        self.wrote = wrote
+        self.store = store
+        self.generation = generation
+
+    @property
+    def writes(self) -> bool:
+        """Whether they are to contents."""
+        return self.size is not None or self.wrote or self.store is not None
 
 
 def parse_changes(argument: Any) -> Changes:
     """The changes in an argument, refused with INVAL or FBIG when a value is out of bounds."""
-    changes = Changes(*argument)
-    mode, uid, gid, size, atime, mtime, wrote, store, generation = changes
-    for number in (mode, uid, gid, size, generation):
-        if number is not None and type(number) is not int:
-            raise TypeError("not an integer")
-    for word in (mode, uid, gid):
-        if word is not None and not 0 <= word <= _ID_MAX:
-            raise Refusal(nfsstat3.NFS3ERR_INVAL)
+    if type(argument) is not tuple:
+        raise TypeError("not a sattr3")
+    mode, uid, gid, size, atime, mtime, wrote, store, generation = argument
+    if not (
+        (mode is None or type(mode) is int)
+        and (uid is None or type(uid) is int)
+        and (gid is None or type(gid) is int)
+        and (size is None or type(size) is int)
+        and (atime is None or atime is True or type(atime) is int)
+        and (mtime is None or mtime is True or type(mtime) is int)
+        and type(wrote) is bool
+        and (store is None or type(store) is bytes)
+        and (generation is None or type(generation) is int)
+    ):
+        raise TypeError("not a sattr3")
+    if (
+        (mode is not None and not 0 <= mode <= _ID_MAX)
+        or (uid is not None and not 0 <= uid <= _ID_MAX)
+        or (gid is not None and not 0 <= gid <= _ID_MAX)
+    ):
+        raise Refusal(nfsstat3.NFS3ERR_INVAL)
     if size is not None and not 0 <= size <= FILE_BYTES_MAX:
         raise Refusal(nfsstat3.NFS3ERR_FBIG if size > 0 else nfsstat3.NFS3ERR_INVAL)
-    for time in (atime, mtime):
-        if time is not None and time is not True and (type(time) is not int or not _TIME_MIN <= time <= _TIME_MAX):
-            raise Refusal(nfsstat3.NFS3ERR_INVAL)
-    if type(wrote) is not bool or (store is not None and type(store) is not bytes):
-        raise TypeError("not what sattr3 holds")
-    if store is not None and len(store) != STORE_BYTES:
+    if (
+        (atime is not None and not _TIME_MIN <= atime <= _TIME_MAX)
+        or (mtime is not None and not _TIME_MIN <= mtime <= _TIME_MAX)
+        or (store is not None and len(store) != STORE_BYTES)
+    ):
         raise Refusal(nfsstat3.NFS3ERR_INVAL)
-    return changes
+    return Changes(mode, uid, gid, size, atime, mtime, wrote, store, generation)
 
 
-def new_attributes(call: Invocation, directory: Attributes, kind: ftype3, changes: Changes) -> Attributes:
+def new_attributes(call: Invocation, directory: Attributes, kind: int, changes: Changes) -> Attributes:
     """The attributes of an object made in a directory; without a mode only the owner may use it."""
-    cred = call.credentials
-    inherits = bool(directory.mode & S_ISGID)
+    cred, now = call.credentials, call.now
+    inherits = directory.mode & S_ISGID != 0
     gid = directory.gid if inherits else cred.gid
     if not is_superuser(cred) and (
-        changes.uid not in (None, cred.uid) or (changes.gid not in (None, gid) and not in_group(cred, changes.gid or 0))
+        (changes.uid is not None and changes.uid != cred.uid)
+        or (changes.gid is not None and changes.gid != gid and not in_group(cred, changes.gid))
     ):
         raise Refusal(nfsstat3.NFS3ERR_PERM)
-    mode = changes.mode if changes.mode is not None else 0o700 if kind is ftype3.NF3DIR else 0o600
-    uid = changes.uid if changes.uid is not None else cred.uid
-    gid = changes.gid if changes.gid is not None else gid
-    regular = kind is ftype3.NF3REG
-    made = Attributes(
-        type=kind,
-        mode=mode & MODE_BITS,
-        nlink=2 if kind is ftype3.NF3DIR else 1,
-        uid=uid,
-        gid=gid,
-        size=DIRECTORY_BYTES if kind is ftype3.NF3DIR else (changes.size or 0) if regular else 0,
-        rdev=(0, 0),
-        atime=_time(changes.atime, call.now),
-        mtime=_time(changes.mtime, call.now),
-        ctime=call.now,
-        store=(changes.store or b"") if regular else b"",
-    )
+    is_directory, regular = kind == _DIRECTORY, kind == _REGULAR
+    mode = 0o700 if is_directory else 0o600
+    if changes.mode is not None:
+        mode = changes.mode & MODE_BITS
+    if changes.gid is not None:
+        gid = changes.gid
+    size, store = DIRECTORY_BYTES if is_directory else 0, b""
+    if regular:
+        size, store = changes.size or 0, changes.store or b""
     outsider = not is_superuser(cred) and not in_group(cred, gid)
-    if kind is ftype3.NF3DIR:
-        if inherits:
-            made.mode |= S_ISGID
-        elif outsider:
-            made.mode &= ~S_ISGID
-    elif outsider and made.mode & S_IXGRP:
-        made.mode &= ~S_ISGID
-    return made
+    if is_directory and inherits:
+        mode |= S_ISGID
+    elif outsider and (is_directory or mode & S_IXGRP):
+        mode &= ~S_ISGID
+    return Attributes(
+        kind,
+        mode,
+        2 if is_directory else 1,
+        cred.uid if changes.uid is None else changes.uid,
+        gid,
+        size,
+        (0, 0),
+        _time(changes.atime, now),
+        _time(changes.mtime, now),
+        now,
+        store,
+        0,
+    )
 
 
 @query("attr.getattr")
@@ -112,7 +150,7 @@ def getattr_(call: Invocation) -> None:
     call.node(call.only)
 
 
-@query("attr.access")
+@query("attr.access", one_of(int))
 def access(call: Invocation) -> int:
     """ACCESS: which of the wanted ACCESS3 bits are granted."""
     attributes, cred = call.node(call.only).attributes, call.credentials
@@ -123,7 +161,8 @@ def access(call: Invocation) -> int:
         granted |= _ACCESS_WRITE | (_ACCESS_DELETE if attributes.is_directory else 0)
     if allows(attributes, cred, EXECUTE):
         granted |= _ACCESS_LOOKUP if attributes.is_directory else _ACCESS_EXECUTE
-    return granted & int(call.argument)
+    wanted: int = call.argument
+    return granted & wanted
 
 
 @query("attr.readlink")
@@ -135,7 +174,7 @@ def readlink(call: Invocation) -> bytes:
     return target
 
 
-@query("attr.verify")
+@query("attr.verify", one_of(bytes))
 def verify(call: Invocation) -> None:
     """Whether an exclusive CREATE with this verifier made the file; EXIST otherwise (RFC 1813, section 3.3.8)."""
     node = call.node(call.only)
@@ -143,14 +182,14 @@ def verify(call: Invocation) -> None:
         raise Refusal(nfsstat3.NFS3ERR_EXIST)
 
 
-def parse_verifier(argument: Any) -> bytes:
+def parse_verifier(verifier: bytes) -> bytes:
     """A createverf3, refused with INVAL when it is none."""
-    if type(argument) is not bytes or len(argument) != VERIFIER_BYTES:
+    if len(verifier) != VERIFIER_BYTES:
         raise Refusal(nfsstat3.NFS3ERR_INVAL)
-    return argument
+    return verifier
 
 
-@update("attr.setattr")
+@update("attr.setattr", fields(tuple, (Nothing, int)))
 def setattr_(call: Invocation) -> None:
     """SETATTR of (changes, guard): with a guard only if it still is the ctime (RFC 1813, section 3.3.2)."""
     argument, guard = call.argument
@@ -168,42 +207,46 @@ def _check(call: Invocation, attributes: Attributes, changes: Changes) -> None:
     """Refuse what the caller may not change."""
     cred = call.credentials
     owner = is_owner(cred, attributes)
+    uid, gid = changes.uid, changes.gid
     if not is_superuser(cred):
-        gives_away = changes.uid not in (None, attributes.uid)
-        foreign = changes.gid not in (None, attributes.gid) and not in_group(cred, changes.gid or 0)
-        if gives_away or foreign:
+        gives_away = uid is not None and uid != attributes.uid
+        if gives_away or (gid is not None and gid != attributes.gid and not in_group(cred, gid)):
             raise Refusal(nfsstat3.NFS3ERR_PERM)
-    if not owner and (changes.mode, changes.uid, changes.gid) != (None, None, None):
+    if not owner and not (changes.mode is None and uid is None and gid is None):
         raise Refusal(nfsstat3.NFS3ERR_PERM)
-    if _writes(changes):
-        if attributes.type != ftype3.NF3REG:
+    if changes.writes:
+        if attributes.type != _REGULAR:
             raise Refusal(nfsstat3.NFS3ERR_ISDIR if attributes.is_directory else nfsstat3.NFS3ERR_INVAL)
         require_write(attributes, cred)
-    times = [time for time in (changes.atime, changes.mtime) if time is not None]
-    if times and not owner:
-        if not changes.wrote and any(time is not True for time in times):
+    if not owner and not (changes.atime is None and changes.mtime is None):
+        if not changes.wrote and not (_is_own(changes.atime) and _is_own(changes.mtime)):
             raise Refusal(nfsstat3.NFS3ERR_PERM)
         require_write(attributes, cred)
 
 
-def _writes(changes: Changes) -> bool:
-    return changes.size is not None or changes.wrote or changes.store is not None
+def _is_own(time: Any) -> bool:
+    """Whether a time is left alone or set to the operation's own."""
+    return time is None or time is True
 
 
 def _apply(call: Invocation, node: Node, changes: Changes) -> None:
     attributes, cred = node.attributes, call.credentials
-    atime, mtime, writes = attributes.atime, attributes.mtime, _writes(changes)
+    atime, mtime, writes = attributes.atime, attributes.mtime, changes.writes
     if writes:
         _claim_contents(attributes, changes)
-    if changes.size is not None:
-        attributes.size = changes.size
-    node.touch(call.now, modified=writes)
+        if changes.size is not None:
+            attributes.size = changes.size
+        node.modify(call.now)
+    else:
+        node.touch(call.now)
     if changes.atime is not None:
         attributes.atime = _new_time(call, attributes, atime, changes.atime)
     if changes.mtime is not None:
         attributes.mtime = _new_time(call, attributes, mtime, changes.mtime)
-    attributes.uid = attributes.uid if changes.uid is None else changes.uid
-    attributes.gid = attributes.gid if changes.gid is None else changes.gid
+    if changes.uid is not None:
+        attributes.uid = changes.uid
+    if changes.gid is not None:
+        attributes.gid = changes.gid
     if changes.mode is not None:
         attributes.mode = changes.mode & MODE_BITS
         if not is_superuser(cred) and not in_group(cred, attributes.gid):
@@ -233,12 +276,16 @@ def _claim_contents(attributes: Attributes, changes: Changes) -> None:
         raise Refusal(nfsstat3.NFS3ERR_REMOTE)
 
 
-def _new_time(call: Invocation, attributes: Attributes, old: int, new: int) -> int:
+def _new_time(call: Invocation, attributes: Attributes, old: int, new: Any) -> int:
     """A time to set; who only writes to another's file cannot pretend to have done so at any other time."""
-    if new is True or (not is_owner(call.credentials, attributes) and not old <= new <= call.now):
+    if new is True:
         return call.now
-    return new
+    time: int = new
+    return time if is_owner(call.credentials, attributes) or old <= time <= call.now else call.now
 
 
-def _time(time: int | None, now: int) -> int:
-    return now if time is None or time is True else time
+def _time(new: Any, now: int) -> int:
+    if _is_own(new):
+        return now
+    time: int = new
+    return time

@@ -9,6 +9,7 @@ from qunfs.objects.codes import COOKIE_MAX, NAME_MAX, SUBDIRECTORIES_MAX, ftype3
 from qunfs.objects.ids import is_directory, type_of
 from qunfs.objects.invocation import Invocation, Node, Refusal, query
 from qunfs.objects.permissions import READ, SEARCH, require
+from qunfs.objects.shapes import fields, one_of
 from qunfs.objects.state import (
     COOKIE_ROWS,
     DIRECTORY_ROW,
@@ -19,6 +20,7 @@ from qunfs.objects.state import (
     cookie_key,
     cookie_of,
     entry_key,
+    pack_entry,
     unpack_entry,
     unpack_header,
 )
@@ -29,10 +31,14 @@ _PAGE_BYTES_MAX: Final = 256 * 1024
 """A page stays well below Limits.answer_bytes_max whatever the caller asks for."""
 
 _AFTER_COOKIE_ROWS: Final = bytes((COOKIE_ROWS[0] + 1,))
+_DIRECTORY: Final = int(ftype3.NF3DIR)
+_OK: Final = int(nfsstat3.NFS3_OK)
 
 
 class Directory:
     """A directory that a method has opened."""
+
+    __slots__ = ("_view", "attributes", "header", "node")
 
     def __init__(self, node: Node) -> None:
         row = node.view.get(DIRECTORY_ROW)
@@ -40,7 +46,7 @@ class Directory:
             raise Refusal(nfsstat3.NFS3ERR_NOTDIR)
         self.node = node
         self.attributes: Final[Attributes] = node.attributes
-        self.header = unpack_header(row)
+        self.header: Final[DirectoryHeader] = unpack_header(row)
         self._view: Final[ObjectView] = node.view
 
     def find(self, name: bytes) -> Entry | None:
@@ -50,34 +56,37 @@ class Directory:
 
     def enter(self, name: bytes, obj: int, kind: int) -> None:
         """Bind a new name, under a cookie that was never used."""
-        parent, cookie, entries = self.header
+        header = self.header
+        cookie = header.next_cookie
         if cookie >= COOKIE_MAX:
             raise Refusal(nfsstat3.NFS3ERR_NOSPC)
-        if kind == ftype3.NF3DIR:
+        if kind == _DIRECTORY:
             self.count_subdirectory(1)
-        self._view.put(entry_key(name), Entry(obj, kind, cookie).pack())
+        self._view.put(entry_key(name), pack_entry(obj, kind, cookie))
         self._view.put(cookie_key(cookie), name)
-        self._write(DirectoryHeader(parent, cookie + 1, entries + 1))
+        header.next_cookie = cookie + 1
+        header.entries += 1
+        self._write()
 
     def rebind(self, name: bytes, old: Entry, obj: int, kind: int) -> None:
         """Bind a name to something else; its place in a listing stays."""
-        self.count_subdirectory((kind == ftype3.NF3DIR) - (old.type == ftype3.NF3DIR))
-        self._view.put(entry_key(name), Entry(obj, kind, old.cookie).pack())
+        self.count_subdirectory(int(kind == _DIRECTORY) - int(old.type == _DIRECTORY))
+        self._view.put(entry_key(name), pack_entry(obj, kind, old.cookie))
 
     def rename(self, name: bytes, old: Entry, new_name: bytes) -> None:
         """Bind a new name instead of another; the place in a listing stays, so that none shows both or neither."""
         self._view.delete(entry_key(name))
-        self._view.put(entry_key(new_name), old.pack())
+        self._view.put(entry_key(new_name), pack_entry(old.obj, old.type, old.cookie))
         self._view.put(cookie_key(old.cookie), new_name)
 
     def drop(self, name: bytes, old: Entry) -> None:
         """Unbind a name."""
-        if old.type == ftype3.NF3DIR:
+        if old.type == _DIRECTORY:
             self.count_subdirectory(-1)
         self._view.delete(entry_key(name))
         self._view.delete(cookie_key(old.cookie))
-        parent, next_cookie, entries = self.header
-        self._write(DirectoryHeader(parent, next_cookie, entries - 1))
+        self.header.entries -= 1
+        self._write()
 
     def count_subdirectory(self, change: int) -> None:
         """A subdirectory's ``..`` is a link to its parent.  MLINK when there are too many."""
@@ -87,16 +96,16 @@ class Directory:
 
     def move_to(self, parent: int) -> None:
         """Give the directory another parent."""
-        self._write(self.header._replace(parent=parent))
+        self.header.parent = parent
+        self._write()
 
     def require_empty(self) -> None:
         """Refuse with NOTEMPTY while there are entries."""
         if self.header.entries:
             raise Refusal(nfsstat3.NFS3ERR_NOTEMPTY)
 
-    def _write(self, header: DirectoryHeader) -> None:
-        self.header = header
-        self._view.put(DIRECTORY_ROW, header.pack())
+    def _write(self) -> None:
+        self._view.put(DIRECTORY_ROW, self.header.pack())
 
 
 def start_directory(node: Node, parent: int) -> None:
@@ -113,15 +122,13 @@ def open_directory(call: Invocation, obj: int) -> Directory:
     return directory
 
 
-def parse_name(argument: Any) -> bytes:
+def parse_name(name: bytes) -> bytes:
     """A name that an entry can have or ask for: any bytes but ``/`` and NUL."""
-    if type(argument) is not bytes:
-        raise TypeError("not a name")
-    if len(argument) > NAME_MAX:
+    if len(name) > NAME_MAX:
         raise Refusal(nfsstat3.NFS3ERR_NAMETOOLONG)
-    if not argument or b"/" in argument or b"\0" in argument:
+    if not name or b"/" in name or b"\0" in name:
         raise Refusal(nfsstat3.NFS3ERR_INVAL)
-    return argument
+    return name
 
 
 def is_dot(name: bytes) -> bool:
@@ -133,26 +140,26 @@ def _follow_lookup(answer: bytes) -> tuple[int, str, str] | None:
     """The child whose attributes travel along with LOOKUP's answer, unless they are in it already (``.``)."""
     try:
         status, result, nodes = msgpack.unpackb(answer, use_list=False)
-        child = result[0]
-        if status != nfsstat3.NFS3_OK or child in [node[0] for node in nodes]:
+        child: Any = result[0]
+        if type(child) is not int or status != _OK or child in [node[0] for node in nodes]:
             return None
         return child, type_of(child), "attr.getattr"
     except Exception:  # a single replica's answer can be anything, and there is nothing to follow in it then
         return None
 
 
-@query("dir.lookup", follow=_follow_lookup)
-def lookup(call: Invocation) -> tuple[int, int]:
+@query("dir.lookup", one_of(bytes), follow=_follow_lookup)
+def lookup(call: Invocation) -> tuple[int, int] | Refusal:
     """LOOKUP: (id, type) of what a name is bound to."""
-    name = parse_name(call.argument)
-    directory = open_directory(call, call.only)
+    name, obj = parse_name(call.argument), call.only
+    directory = open_directory(call, obj)
     if name == b".":
-        return call.only, ftype3.NF3DIR
+        return obj, _DIRECTORY
     if name == b"..":
-        return directory.header.parent, ftype3.NF3DIR
+        return directory.header.parent, _DIRECTORY
     entry = directory.find(name)
     if entry is None:
-        raise Refusal(nfsstat3.NFS3ERR_NOENT)
+        return Refusal(nfsstat3.NFS3ERR_NOENT)  # not raised: this is the usual answer before a CREATE
     return entry.obj, entry.type
 
 
@@ -165,20 +172,21 @@ def parent(call: Invocation) -> int:
     return Directory(call.node(call.only)).header.parent
 
 
-@query("dir.readdir")
+@query("dir.readdir", fields(int, int, int, int))
 def readdir(call: Invocation) -> tuple[list[tuple[bytes, int, int, int]], bool]:
     """READDIR of (cookie, entries at most, bytes at most, bytes an entry has besides its name).
 
     Gives entries (name, id, type, cookie) behind the cookie, and whether they are the last; TOOSMALL if none fits.
     """
     cookie, entries_max, bytes_max, overhead = call.argument
-    if overhead < 0 or not all(type(number) is int for number in call.argument):
-        raise ValueError("READDIR takes whole numbers, and an entry has bytes besides its name")
-    directory = Directory(call.node(call.only))
+    if overhead < 0:
+        raise ValueError("an entry has bytes besides its name")
+    obj = call.only
+    directory = Directory(call.node(obj))
     require(directory.attributes, call.credentials, READ)
     entries_max, room = min(entries_max, _PAGE_ENTRIES_MAX), min(bytes_max, _PAGE_BYTES_MAX)
     page: list[tuple[bytes, int, int, int]] = []
-    for entry in _entries_behind(call.only, directory, cookie):
+    for entry in _entries_behind(obj, directory, cookie):
         room -= overhead + (len(entry[0]) + 3 & ~3)
         if room < 0 and not page:
             raise Refusal(nfsstat3.NFS3ERR_TOOSMALL)
@@ -190,9 +198,9 @@ def readdir(call: Invocation) -> tuple[list[tuple[bytes, int, int, int]], bool]:
 
 def _entries_behind(obj: int, directory: Directory, cookie: int) -> Iterator[tuple[bytes, int, int, int]]:
     if cookie < 1:
-        yield b".", obj, ftype3.NF3DIR, 1
+        yield b".", obj, _DIRECTORY, 1
     if cookie < 2:
-        yield b"..", directory.header.parent, ftype3.NF3DIR, 2
+        yield b"..", directory.header.parent, _DIRECTORY, 2
     first = max(cookie + 1, FIRST_COOKIE)
     for key, name in directory.node.view.scan(cookie_key(first), _AFTER_COOKIE_ROWS):
         entry = directory.find(name)

@@ -16,7 +16,8 @@ from qunfs.protocol.execution import TYPE_KEY
 
 def genesis_rows(uid: int, gid: int, mode: int, time_ns: int) -> dict[int, dict[bytes, bytes]]:
     """The rows of the initial version of the root directory and the topology object, types included."""
-    root = Attributes(ftype3.NF3DIR, mode & 0o7777, 2, uid, gid, DIRECTORY_BYTES, (0, 0), time_ns, time_ns, time_ns)
+    times = (time_ns, time_ns, time_ns)
+    root = Attributes(ftype3.NF3DIR, mode & 0o7777, 2, uid, gid, DIRECTORY_BYTES, (0, 0), *times, b"", 0)
     return {
         ROOT: {
             ATTRIBUTES_ROW: root.pack(),

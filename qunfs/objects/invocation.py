@@ -1,4 +1,4 @@
-"""What every method of the namespace has in common: opening objects, refusing, and the form of answers.
+"""What every method of the namespace has in common: its argument's shape, opening objects, refusing, and answers.
 
 An answer is ``(status, result, nodes)``: an nfsstat3, what the method has to say, and for each object that it looked at
 ``(id, (size, mtime, ctime) before or None, attribute row after)``, from which post-op attributes and wcc_data are made.
@@ -9,22 +9,29 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from qunfs.objects.codes import nfsstat3
-from qunfs.objects.ids import is_directory, is_file, is_valid, type_of
+from qunfs.objects.ids import ATTRIBUTES_TYPE, DIRECTORY_TYPE, is_directory, is_file, is_valid
 from qunfs.objects.registry import REGISTRY
+from qunfs.objects.shapes import NO_ARGUMENT, Shapes, shape_of
 from qunfs.objects.state import ATTRIBUTES_ROW, Attributes, unpack_attributes
 from qunfs.protocol.execution import TYPE_KEY
 from qunfs.protocol.operation import RESERVED_PREFIX, Context, Credentials, MethodFailed, ObjectView
 from qunfs.protocol.packing import pack
 
 _FIRST_ROW: Final = RESERVED_PREFIX[:-1] + bytes((RESERVED_PREFIX[-1] + 1,))
+_OK: Final = int(nfsstat3.NFS3_OK)
+_DIRECTORY_TYPE: Final = DIRECTORY_TYPE.encode()
+_ATTRIBUTES_TYPE: Final = ATTRIBUTES_TYPE.encode()
 
 
 class Refusal(Exception):
     """The method refuses; what the caller may learn beyond the status is in ``result``."""
 
     def __init__(self, status: nfsstat3, result: object = None) -> None:
-        super().__init__(status.name)
         self.status, self.result = status, result
+
+
+Before = tuple[int, int, int]
+"""Size, mtime and ctime as the method found them."""
 
 
 class Node:
@@ -33,16 +40,24 @@ class Node:
     __slots__ = ("attributes", "before", "obj", "removed", "row", "view")
 
     def __init__(self, obj: int, view: ObjectView, row: bytes | None, attributes: Attributes) -> None:
-        self.obj, self.view, self.row, self.attributes = obj, view, row, attributes
-        self.before = None if row is None else (attributes.size, attributes.mtime, attributes.ctime)
+        self.obj = obj
+        self.view = view
+        self.row = row
+        self.attributes = attributes
+        self.before: Before | None = None
+        if row is not None:
+            self.before = (attributes.size, attributes.mtime, attributes.ctime)
         self.removed = False
 
-    def touch(self, now: int, *, modified: bool = False) -> None:
-        """Move ctime on, strictly, and with it mtime when the contents were modified."""
-        attributes = self.attributes
-        attributes.ctime = max(attributes.ctime + 1, now)
-        if modified:
-            attributes.mtime = attributes.ctime
+    def touch(self, now: int) -> None:
+        """Move ctime on, strictly."""
+        ctime = self.attributes.ctime + 1
+        self.attributes.ctime = ctime if ctime > now else now
+
+    def modify(self, now: int) -> None:
+        """Move ctime on, strictly, and mtime with it: the contents were modified."""
+        self.touch(now)
+        self.attributes.mtime = self.attributes.ctime
 
     def remove(self) -> None:
         """Make the object absent; what the protocol keeps with it stays."""
@@ -69,13 +84,18 @@ class Node:
 
 
 class Invocation:
-    """One call of a method."""
+    """One call of a method.  Raises TypeError for an argument of none of the shapes that the method takes."""
 
-    def __init__(self, views: Mapping[int, ObjectView], context: Context) -> None:
+    __slots__ = ("_nodes", "argument", "credentials", "now", "views")
+
+    def __init__(self, views: Mapping[int, ObjectView], context: Context, takes: Shapes) -> None:
+        argument: Any = context.argument
+        if shape_of(argument) not in takes:
+            raise TypeError("not an argument of this method")
         self.views = views
-        self.argument: Any = context.argument
+        self.argument = argument
         self.credentials: Credentials = context.credentials
-        self.now = context.client_time
+        self.now: int = context.client_time
         self._nodes: dict[int, Node] = {}
 
     @property
@@ -84,9 +104,14 @@ class Invocation:
         (obj,) = self.views
         return obj
 
-    def expect(self, *objects: int) -> None:
+    def expect(self, first: int, second: int, *more: int) -> None:
         """Fail unless the operation names exactly these objects (some may be the same)."""
-        if self.views.keys() != set(objects) or set(map(type, objects)) != {int}:
+        views = self.views
+        if more:
+            sound = views.keys() == {first, second, *more}
+        else:
+            sound = first in views and second in views and len(views) == (1 if first == second else 2)
+        if not sound:
             raise ValueError("operation on other objects than its argument says")
 
     def node(self, obj: int) -> Node:
@@ -107,57 +132,67 @@ class Invocation:
         view = self.views[obj]
         for _ in view.scan(_FIRST_ROW):
             raise Refusal(nfsstat3.RETRY)
-        view.put(TYPE_KEY, type_of(obj).encode())  # whatever the operation says: a wrong one would last
+        # whatever the operation says: a wrong one would last
+        view.put(TYPE_KEY, _DIRECTORY_TYPE if attributes.is_directory else _ATTRIBUTES_TYPE)
         node = self._nodes[obj] = Node(obj, view, None, attributes)
         return node
 
     def changed(self, result: object) -> bytes:
         """Write what changed; the answer of an update that takes effect."""
-        nodes = [(obj, node.before, node.write()) for obj, node in sorted(self._nodes.items())]
-        return _pack(nfsstat3.NFS3_OK, result, nodes)
+        nodes = self._nodes
+        return pack((_OK, result, [(obj, nodes[obj].before, nodes[obj].write()) for obj in sorted(nodes)]))
 
-    def unchanged(self, status: nfsstat3, result: object) -> bytes:
+    def unchanged(self, status: int, result: object) -> bytes:
         """The answer of a query or a refusal."""
-        nodes = [(obj, node.before, node.row) for obj, node in sorted(self._nodes.items()) if node.row is not None]
-        return _pack(status, result, nodes)
+        shown: list[tuple[int, Before | None, bytes]] = []
+        for obj in sorted(self._nodes):
+            node = self._nodes[obj]
+            if node.row is not None:
+                shown.append((obj, node.before, node.row))
+        return pack((status, result, shown))
 
 
 Body = Callable[[Invocation], object]
 
 
-def query(name: str, *, follow: Callable[[bytes], tuple[int, str, str] | None] | None = None) -> Callable[[Body], Body]:
-    """Register a query of the namespace; the body returns its result."""
+def query(
+    name: str, takes: Shapes = NO_ARGUMENT, *, follow: Callable[[bytes], tuple[int, str, str] | None] | None = None
+) -> Callable[[Body], Body]:
+    """Register a query of the namespace, of an argument of these shapes.
+
+    The body returns its result; it raises a refusal, or returns it, which is cheaper.
+    """
 
     def decorate(body: Body) -> Body:
         @REGISTRY.query(name, follow=follow)
         def run(views: Mapping[int, ObjectView], context: Context) -> bytes:
-            call = Invocation(views, context)
+            call = Invocation(views, context, takes)
             try:
-                return call.unchanged(nfsstat3.NFS3_OK, body(call))
+                result = body(call)
             except Refusal as refusal:
-                raise MethodFailed(call.unchanged(refusal.status, refusal.result)) from None
+                result = refusal
+            if isinstance(result, Refusal):
+                raise MethodFailed(call.unchanged(result.status, result.result))
+            return call.unchanged(_OK, result)
 
         return body
 
     return decorate
 
 
-def update(name: str) -> Callable[[Body], Body]:
-    """Register an update of the namespace; the body changes nodes and returns its result."""
+def update(name: str, takes: Shapes) -> Callable[[Body], Body]:
+    """Register an update of the namespace, as :func:`query` does; the body changes nodes and returns its result."""
 
     def decorate(body: Body) -> Body:
         @REGISTRY.update(name)
         def run(views: Mapping[int, ObjectView], context: Context) -> bytes:
-            call = Invocation(views, context)
+            call = Invocation(views, context, takes)
             try:
                 return call.changed(body(call))
             except Refusal as refusal:
-                raise MethodFailed(call.unchanged(refusal.status, refusal.result)) from None
+                refused = refusal
+            raise MethodFailed(call.unchanged(refused.status, refused.result))
 
         return body
 
     return decorate
-
-
-def _pack(status: nfsstat3, result: object, nodes: list[tuple[int, tuple[int, int, int] | None, bytes]]) -> bytes:
-    return pack((status, result, nodes))

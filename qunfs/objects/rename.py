@@ -8,6 +8,7 @@ from qunfs.objects.ids import TOPOLOGY, is_directory
 from qunfs.objects.invocation import Invocation, Node, Refusal, update
 from qunfs.objects.naming import require_new
 from qunfs.objects.permissions import WRITE, require, require_unlink
+from qunfs.objects.shapes import Nothing, fields
 from qunfs.objects.state import Entry
 from qunfs.objects.topology import bump
 
@@ -33,7 +34,7 @@ class _Rename(NamedTuple):
     cycle: bool
 
 
-@update("dir.rename")
+@update("dir.rename", fields(int, bytes, int, bytes, int, int, int, (Nothing, int), bool))
 def rename(call: Invocation) -> tuple[int, int]:
     """RENAME: (moved, replaced or 0); RETRY tells the ids that the names are bound to now."""
     want = _parse(call)
@@ -59,9 +60,9 @@ def rename(call: Invocation) -> tuple[int, int]:
         target.rebind(want.to_name, other, entry.obj, entry.type)
         _replaced(call, replaced)
     _moved(call, moved, target, source)
-    source.node.touch(call.now, modified=True)
+    source.node.modify(call.now)
     if target is not source:
-        target.node.touch(call.now, modified=True)
+        target.node.modify(call.now)
     return entry.obj, 0 if other is None else other.obj
 
 

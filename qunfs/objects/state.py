@@ -15,8 +15,7 @@ Every row is small and a method touches a fixed number of them, however large th
 """
 
 import struct
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final
 
 import msgpack
 
@@ -40,26 +39,58 @@ FIRST_COOKIE: Final = 3
 
 _ENTRY: Final = struct.Struct(">QBQ")
 _COOKIE: Final = struct.Struct(">Q")
+_DIRECTORY: Final = int(ftype3.NF3DIR)
 
 
-@dataclass(slots=True)
 class Attributes:
-    """The attributes of any object: fattr3 without what follows from the id, and where the contents live."""
+    """The attributes of any object: fattr3 without what follows from the id, and where the contents live.
 
-    type: int
-    mode: int
-    nlink: int
-    uid: int
-    gid: int
-    size: int
-    rdev: tuple[int, int]
-    atime: int
-    mtime: int
-    ctime: int
-    store: bytes = b""
-    """The UUID of the contents store that owns a file's contents; empty until somebody has written."""
-    generation: int = 0
-    """Grows whenever the contents are given up for empty ones in another store."""
+    ``store`` is the UUID of the contents store that owns a file's contents, empty until somebody has written;
+    ``generation`` grows whenever the contents are given up for empty ones in another store.
+    """
+
+    __slots__ = (
+        "atime",
+        "ctime",
+        "generation",
+        "gid",
+        "mode",
+        "mtime",
+        "nlink",
+        "rdev",
+        "size",
+        "store",
+        "type",
+        "uid",
+    )
+
+    def __init__(
+        self,
+        type: int,
+        mode: int,
+        nlink: int,
+        uid: int,
+        gid: int,
+        size: int,
+        rdev: tuple[int, int],
+        atime: int,
+        mtime: int,
+        ctime: int,
+        store: bytes,
+        generation: int,
+    ) -> None:
+        self.type = type
+        self.mode = mode
+        self.nlink = nlink
+        self.uid = uid
+        self.gid = gid
+        self.size = size
+        self.rdev = rdev
+        self.atime = atime
+        self.mtime = mtime
+        self.ctime = ctime
+        self.store = store
+        self.generation = generation
 
     def pack(self) -> bytes:
         """The value of the attribute row."""
@@ -83,46 +114,68 @@ class Attributes:
     @property
     def is_directory(self) -> bool:
         """Whether these are a directory's."""
-        return self.type == ftype3.NF3DIR
+        return self.type == _DIRECTORY
 
 
 def unpack_attributes(row: bytes) -> Attributes:
     """The attributes in an attribute row."""
-    return Attributes(*msgpack.unpackb(row, use_list=False))
+    found: Any = msgpack.unpackb(row, use_list=False)
+    kind, mode, nlink, uid, gid, size, rdev, atime, mtime, ctime, store, generation = found
+    major, minor = rdev
+    if not (
+        type(found) is type(rdev) is tuple
+        and type(kind) is type(mode) is type(nlink) is type(uid) is type(gid) is type(size) is int
+        and type(atime) is type(mtime) is type(ctime) is type(generation) is type(major) is type(minor) is int
+        and type(store) is bytes
+    ):
+        raise ValueError("not an attribute row")
+    return Attributes(kind, mode, nlink, uid, gid, size, rdev, atime, mtime, ctime, store, generation)
 
 
-class Entry(NamedTuple):
+class Entry:
     """What a name in a directory is bound to."""
 
-    obj: int
-    type: int
-    cookie: int
+    __slots__ = ("cookie", "obj", "type")
 
-    def pack(self) -> bytes:
-        """The value of the entry row."""
-        return _ENTRY.pack(*self)
+    def __init__(self, obj: int, type: int, cookie: int) -> None:
+        self.obj = obj
+        self.type = type
+        self.cookie = cookie
+
+
+def pack_entry(obj: int, kind: int, cookie: int) -> bytes:
+    """The value of the entry row of an object of this type."""
+    return _ENTRY.pack(obj, kind, cookie)
 
 
 def unpack_entry(row: bytes) -> Entry:
     """The entry in an entry row."""
-    return Entry._make(_ENTRY.unpack(row))
+    obj, kind, cookie = _ENTRY.unpack(row)
+    return Entry(obj, kind, cookie)
 
 
-class DirectoryHeader(NamedTuple):
+class DirectoryHeader:
     """A directory's parent (the root's is itself) and counters."""
 
-    parent: int
-    next_cookie: int = FIRST_COOKIE
-    entries: int = 0
+    __slots__ = ("entries", "next_cookie", "parent")
+
+    def __init__(self, parent: int, next_cookie: int = FIRST_COOKIE, entries: int = 0) -> None:
+        self.parent = parent
+        self.next_cookie = next_cookie
+        self.entries = entries
 
     def pack(self) -> bytes:
         """The value of the directory row."""
-        return pack(self)
+        return pack((self.parent, self.next_cookie, self.entries))
 
 
 def unpack_header(row: bytes) -> DirectoryHeader:
     """The header in a directory row."""
-    return DirectoryHeader(*msgpack.unpackb(row, use_list=False))
+    found: Any = msgpack.unpackb(row, use_list=False)
+    parent, next_cookie, entries = found
+    if not (type(found) is tuple and type(parent) is type(next_cookie) is type(entries) is int):
+        raise ValueError("not a directory row")
+    return DirectoryHeader(parent, next_cookie, entries)
 
 
 def cookie_key(cookie: int) -> bytes:

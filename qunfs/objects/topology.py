@@ -14,7 +14,7 @@ from qunfs.protocol.operation import ObjectView
 @query("topo.fetch")
 def fetch(call: Invocation) -> int:
     """The generation."""
-    call.expect(TOPOLOGY)
+    call.expect(TOPOLOGY, TOPOLOGY)
     return _generation(call.views[TOPOLOGY])
 
 

@@ -1,10 +1,11 @@
 """Extended attributes (RFC 8276) of any object, with Linux' rules for their name spaces."""
 
-from typing import Any, Final
+from typing import Final
 
 from qunfs.objects.codes import XATTR_BYTES_MAX, XATTR_NAME_MAX, XATTRS_BYTES_MAX, ftype3, nfsstat3
 from qunfs.objects.invocation import Invocation, Node, Refusal, query, update
 from qunfs.objects.permissions import READ, S_ISVTX, WRITE, is_owner, is_superuser, require
+from qunfs.objects.shapes import fields, one_of
 from qunfs.objects.state import XATTR_ROWS, xattr_key
 from qunfs.protocol.operation import Credentials
 
@@ -17,7 +18,7 @@ _SECURITY: Final = b"security."
 _AFTER_XATTR_ROWS: Final = bytes((XATTR_ROWS[0] + 1,))
 
 
-@query("attr.getxattr")
+@query("attr.getxattr", one_of(bytes))
 def getxattr(call: Invocation) -> bytes:
     """GETXATTR of a name."""
     node, name = call.node(call.only), _parse_name(call.argument)
@@ -36,13 +37,11 @@ def listxattr(call: Invocation) -> list[bytes]:
     return [name for name in names if every or not name.startswith(_TRUSTED)]
 
 
-@update("attr.setxattr")
+@update("attr.setxattr", fields(bytes, bytes, int))
 def setxattr(call: Invocation) -> None:
     """SETXATTR of (name, value, flags: 0, CREATE or REPLACE)."""
     argument, value, flags = call.argument
     node, name = call.node(call.only), _parse_name(argument)
-    if type(value) is not bytes:
-        raise TypeError("not a value")
     if flags not in (0, CREATE, REPLACE):
         raise Refusal(nfsstat3.NFS3ERR_INVAL)
     if len(value) > XATTR_BYTES_MAX:
@@ -61,7 +60,7 @@ def setxattr(call: Invocation) -> None:
     node.touch(call.now)
 
 
-@update("attr.removexattr")
+@update("attr.removexattr", one_of(bytes))
 def removexattr(call: Invocation) -> None:
     """REMOVEXATTR of a name."""
     node, name = call.node(call.only), _parse_name(call.argument)
@@ -76,14 +75,12 @@ def _rows(node: Node) -> list[tuple[bytes, bytes]]:
     return list(node.view.scan(XATTR_ROWS, _AFTER_XATTR_ROWS))
 
 
-def _parse_name(argument: Any) -> bytes:
-    if type(argument) is not bytes:
-        raise TypeError("not a name")
-    if len(argument) > XATTR_NAME_MAX:
+def _parse_name(name: bytes) -> bytes:
+    if len(name) > XATTR_NAME_MAX:
         raise Refusal(nfsstat3.NFS4ERR_XATTR2BIG)
-    if not argument or b"\0" in argument:
+    if not name or b"\0" in name:
         raise Refusal(nfsstat3.NFS3ERR_INVAL)
-    return argument
+    return name
 
 
 def _require(cred: Credentials, node: Node, name: bytes, wanted: int) -> None:

@@ -1,8 +1,9 @@
-"""Broken checks: MACs, the bound on time, admission, repeats and currentness."""
+"""Broken checks: MACs, the bound on time, admission, repeats, currentness and arguments."""
 
 from hashlib import blake2b
 from typing import Any
 
+from qunfs.objects import invocation as inv
 from qunfs.protocol import admission as ad
 from qunfs.protocol import authenticator as au
 from qunfs.protocol import replica as r
@@ -12,6 +13,7 @@ AUTHENTICATORS = "DESIGN 3, authenticators; paper 3.5"
 REQUEST = "DESIGN 3, request; paper Figure 3, 1000-1008"
 SERVER = "DESIGN 3, server, on a request; paper Figure 3, 1000-1030"
 ADMISSION = "DESIGN 6, admission"
+SHAPES = "docs/decisions/0007"
 
 MACS = "tests/protocol/test_authenticator.py"
 SCENARIOS = "tests/protocol/test_scenarios.py"
@@ -195,3 +197,16 @@ def fail_without_histories() -> None:
 def methods_fill_histories() -> None:
     """METHODs are accepted up to the last record that a history can hold."""
     rewrite(r.Replica._update, ("self.limits.records_before_refusal_max", "self.limits.records_per_history_max"))
+
+
+# ---- arguments
+
+
+@mutant(
+    "an argument of another shape than declared is refused",
+    SHAPES,
+    "tests/objects/test_shapes.py::test_fields_of_other_types_are_refused",
+)
+def shapes_unchecked() -> None:
+    """A method takes whatever a client sends, as far as it gets."""
+    rewrite(inv.Invocation.__init__, ("if shape_of(argument) not in takes:", "if False:"))

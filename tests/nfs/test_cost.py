@@ -11,9 +11,9 @@ from qunfs.objects.state import (
     DIRECTORY_ROW,
     FIRST_COOKIE,
     DirectoryHeader,
-    Entry,
     cookie_key,
     entry_key,
+    pack_entry,
 )
 from tests.nfs.conftest import ROOT_USER, N
 
@@ -26,7 +26,7 @@ async def fill(house, directory, entries):
     state = house.core.state
     for cookie in range(FIRST_COOKIE + 1, FIRST_COOKIE + entries):
         name = b"n%06d" % cookie
-        state.put(directory, entry_key(name), Entry(file, 1, cookie).pack())
+        state.put(directory, entry_key(name), pack_entry(file, 1, cookie))
         state.put(directory, cookie_key(cookie), name)
     state.put(directory, DIRECTORY_ROW, DirectoryHeader(1, FIRST_COOKIE + entries, entries).pack())
     return file
