@@ -22,6 +22,7 @@ from qunfs.protocol.history import (
     barrier,
     copy,
     method,
+    method_wire,
 )
 from qunfs.protocol.operation import Operation
 from qunfs.protocol.quorum import QuorumSystem
@@ -141,10 +142,10 @@ def setup_unanimous(quorums: QuorumSystem, request: Request) -> Setup | None:
         conditioned.append(candidate)
         if candidate.lt.time > time:
             time = candidate.lt.time
-    digest = _digest(request, [c.packed_lt for c in conditioned])
-    lt = LogicalTimestamp(1 + time, 0, request.client, digest)
+    packed = [c.packed_lt for c in conditioned]
+    lt = LogicalTimestamp(1 + time, 0, request.client, _digest(request, packed))
     objects, lt_co = tuple([view.obj for view in request.views]), tuple([c.lt for c in conditioned])
-    return Setup(method(lt, objects, lt_co), tuple(conditioned))
+    return Setup(method(lt, objects, lt_co, method_wire(lt.pack(), objects, packed)), tuple(conditioned))
 
 
 def setup_classified(quorums: QuorumSystem, request: Request) -> Setup:

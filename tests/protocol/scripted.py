@@ -5,6 +5,7 @@ Nothing is lost and nothing takes time; replicas that sync from each other do so
 
 from collections.abc import Mapping, Sequence
 from random import Random
+from typing import Any
 
 from qunfs.protocol.admission import Rights, Squash
 from qunfs.protocol.authenticator import MAC_BYTES, Authenticator, column
@@ -40,6 +41,13 @@ A, B, C = 60, 61, 62
 """Objects whose preferred quorums begin at servers 0, 1 and 2."""
 ISOLATED = 9
 LIAR = 5
+
+
+def altered(operation: Operation, **changes: Any) -> Operation:
+    """The operation with other fields."""
+    once = ("client_time", "home", "session", "sequence")
+    names = ("objects", "types", "method", "version", "argument", "credentials", *once)
+    return Operation(**{name: getattr(operation, name) for name in names} | changes)
 
 
 class Scripted:

@@ -1,7 +1,6 @@
 """Exactly once: the home object remembers, versioned and copied like the rest of its state."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
@@ -12,7 +11,7 @@ from qunfs.protocol.messages import Status
 from qunfs.protocol.operation import Method, Operation
 from qunfs.protocol.store import MemoryRows, Overlay
 from qunfs.protocol.versions import VersionStore
-from tests.protocol.scripted import CREDENTIALS, A, B, Scripted
+from tests.protocol.scripted import CREDENTIALS, A, B, Scripted, altered
 from tests.simulation.objects import SIMULATED, pack, unpack
 
 CLIENT = 4
@@ -118,7 +117,7 @@ def test_a_client_that_fills_the_cache_evicts_its_own_oldest_sessions_only() -> 
 
 def test_a_refusal_makes_no_version_and_is_not_remembered() -> None:
     objects = Objects()
-    picky = replace(_append(b"x", 1), argument=pack((b"x", [3])))
+    picky = altered(_append(b"x", 1), argument=pack((b"x", [3])))
     refused = objects.run(picky)
     assert (refused.code, refused.effective) == (Code.FAILED, False)
     assert unpack(refused.answer) == ("no", (0,))
@@ -128,13 +127,13 @@ def test_a_refusal_makes_no_version_and_is_not_remembered() -> None:
 def test_types_are_fixed_by_the_first_update() -> None:
     objects = Objects()
     objects.run(_append(b"x", 1))
-    other = replace(_append(b"y", 2), types=("counter",), method="counter.increment", argument=pack(None))
+    other = altered(_append(b"y", 2), types=("counter",), method="counter.increment", argument=pack(None))
     assert objects.run(other).code is Code.WRONG_TYPE
 
 
 @pytest.mark.parametrize("argument", [b"", b"\xc1", pack(None), pack(7), pack((b"x",)), pack((b"x", "nonsense", 3))])
 def test_bad_arguments_are_an_answer(argument: bytes) -> None:
-    execution = Objects().run(replace(_append(b"x", 1), argument=argument))
+    execution = Objects().run(altered(_append(b"x", 1), argument=argument))
     assert (execution.code, execution.effective) == (Code.BAD_ARGUMENT, False)
 
 

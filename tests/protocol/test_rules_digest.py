@@ -1,15 +1,14 @@
 """Compact timestamps (section 3.5): whatever a request consists of, another one of it is another timestamp."""
 
-from dataclasses import replace
-
 from qunfs.protocol.classify import Request, _digest
 from qunfs.protocol.history import ZERO, ZERO_HISTORY, Kind, LogicalTimestamp, ObjectHistorySet, ReplicaHistory, method
 from qunfs.protocol.operation import Credentials, Operation
+from tests.protocol.scripted import altered
 
 OBJ = 7
 OPERATION = Operation((OBJ,), ("ledger",), "ledger.append", 1, b"\xc0", Credentials(0, 0), 1, OBJ, b"s" * 16, 1)
 OTHER_OPERATIONS = [
-    replace(OPERATION, **{field: value})
+    altered(OPERATION, **{field: value})
     for field, value in {
         "objects": (OBJ + 1,),
         "types": ("counter",),
