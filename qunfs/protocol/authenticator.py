@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from hmac import compare_digest
 from itertools import compress
-from typing import Final, NamedTuple
+from typing import Final
 
 from qunfs.protocol.errors import LocalError
 from qunfs.protocol.history import ReplicaHistory
@@ -28,13 +28,16 @@ _MASKS_KEPT: Final = 1_024
 """Correct clients send the views of n preferred quorums and a few more; any bitmap can be asked about."""
 
 
-class Tags(NamedTuple):
+class Tags:
     """What one replica knows about one history of one object."""
 
-    vector: bytes
-    """n MACs, the s-th for server s: what this replica issues."""
-    pairs: bytes
-    """2n MACs, both directions for each server s: half of them what s issues to this replica."""
+    __slots__ = ("pairs", "vector")
+
+    def __init__(self, vector: bytes, pairs: bytes) -> None:
+        self.vector: Final = vector
+        """n MACs, the s-th for server s: what this replica issues."""
+        self.pairs: Final = pairs
+        """2n MACs, both directions for each server s: half of them what s issues to this replica."""
 
 
 def column(vector: bytes, server: int) -> bytes:
@@ -62,7 +65,8 @@ class Authenticator:
     def tags(self, obj: int, history: ReplicaHistory) -> Tags:
         """The whole vector for a history of an object, remembered for the checks that follow."""
         digest = history.digest
-        known = self._tags.get((obj, digest))
+        which = (obj, digest)
+        known = self._tags.get(which)
         if known is not None:
             return known
         text = _OBJECT.pack(obj) + digest
@@ -73,7 +77,7 @@ class Authenticator:
             tags.append(keyed.digest())
         pairs = b"".join(tags)
         made = Tags(b"".join(compress(self._halves.unpack(pairs), self._issued)), pairs)
-        self._tags[obj, digest] = made
+        self._tags[which] = made
         if len(self._tags) > _TAGS_KEPT:
             self._tags.popitem(last=False)
         return made

@@ -159,9 +159,7 @@ ZERO: Final = Candidate(Kind.ZERO, ZERO_TIMESTAMP, (), (), (), ZERO_TIMESTAMP, (
 Timestamps = tuple[LogicalTimestamp, ...]
 
 
-def method(
-    lt: LogicalTimestamp, objects: tuple[int, ...], lt_co: Timestamps, wire: bytes | None = None
-) -> Candidate:
+def method(lt: LogicalTimestamp, objects: tuple[int, ...], lt_co: Timestamps, wire: bytes | None = None) -> Candidate:
     """The record of a METHOD: src = lt, bot = cur = lt_co; ``wire`` are its bytes where they are known."""
     return Candidate(_METHOD, lt, objects, lt_co, lt_co, lt, lt_co, wire)
 

@@ -175,16 +175,49 @@ class QueryReply(NamedTuple):
 
     def pack(self, number: int) -> bytes:
         """The payload."""
-        bodies: list[tuple[object, ...]] = []
-        vectors: list[bytes] = []
+        parts = ResultParts()
         for code, lts, answer, histories, followed in self.results:
-            shown = _shown_bodies(histories, vectors)
-            onward: tuple[object, ...] | None = None
+            shown = [parts.show(*history) for history in histories]
+            onward: Body | None = None
             if followed is not None:
                 obj, history, lt, follow_code, follow_answer = followed
-                onward = (obj, *_shown_bodies((history,), vectors), lt.pack(), follow_code, follow_answer)
-            bodies.append((code, [lt.pack() for lt in lts], answer, shown, onward))
-        return join_reply(Type.QUERY_REPLY, number, pack(bodies), vectors)
+                onward = (obj, parts.show(*history), lt.pack(), follow_code, follow_answer)
+            parts.add(code, [lt.pack() for lt in lts], answer, shown, onward)
+        return parts.pack(number)
+
+
+Body = tuple[object, ...]
+"""What goes into a message's body."""
+
+
+class ResultParts:
+    """A :class:`QueryReply` as replicas make it: what goes into the body, and the vectors of MACs behind it."""
+
+    __slots__ = ("_results", "_vectors", "size")
+
+    def __init__(self) -> None:
+        self._results: list[Body] = []
+        self._vectors: list[bytes] = []
+        self.size = 0
+        """Answers and histories together."""
+
+    def show(self, history: ReplicaHistory | None, vector: bytes) -> Body:
+        """A history for one of the results, in the order of the results; None as in :class:`Shown`."""
+        if vector:
+            self._vectors.append(vector)
+        if history is None:
+            return None, vector != b""
+        self.size += len(history.wire)
+        return history.wire, vector != b""
+
+    def add(self, code: Code, lts: list[bytes], answer: bytes, shown: list[Body], onward: Body | None = None) -> None:
+        """One more result; timestamps are packed, ``onward`` holds the fields of :class:`Followed`."""
+        self.size += len(answer)
+        self._results.append((code, lts, answer, shown, onward))
+
+    def pack(self, number: int) -> bytes:
+        """The payload."""
+        return join_reply(Type.QUERY_REPLY, number, pack(self._results), self._vectors)
 
 
 class UpdateReply(NamedTuple):

@@ -252,9 +252,7 @@ def parse_operation_untrusted(data: bytes) -> Operation:
 
 
 def _sound_groups(groups: tuple[Any, ...]) -> bool:
-    return (
-        len(groups) <= _GROUPS_MAX and set(map(type, groups)) == {int} and min(groups) >= 0 and max(groups) < _ID_END
-    )
+    return len(groups) <= _GROUPS_MAX and set(map(type, groups)) == {int} and min(groups) >= 0 and max(groups) < _ID_END
 
 
 @dataclass(frozen=True, slots=True)

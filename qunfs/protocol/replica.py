@@ -8,7 +8,6 @@ version which this replica lacks is parked until object sync has fetched it, and
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import le
 from typing import Any, Final, NamedTuple
 
 from mypy_extensions import mypyc_attr
@@ -16,9 +15,9 @@ from mypy_extensions import mypyc_attr
 from qunfs.protocol.acceptance import accept
 from qunfs.protocol.admission import RepairRate, Rights, credentials_refusal, in_time, refusal
 from qunfs.protocol.authenticator import MAC_BYTES, Authenticator
-from qunfs.protocol.classify import Request, RequestRefused, setup
+from qunfs.protocol.classify import Request, RequestRefused, Setup, setup
 from qunfs.protocol.errors import MalformedMessage, VersionMissing
-from qunfs.protocol.execution import Code, Execution, run_query, run_update
+from qunfs.protocol.execution import Code, run_query, run_update
 from qunfs.protocol.history import (
     LT_BYTES,
     ZERO_TIMESTAMP,
@@ -32,11 +31,10 @@ from qunfs.protocol.limits import DEFAULT_LIMITS, Limits
 from qunfs.protocol.messages import (
     HELD_BYTES,
     Adopt,
-    Followed,
+    Body,
     Query,
     QueryItem,
-    QueryReply,
-    QueryResult,
+    ResultParts,
     Shown,
     Status,
     StatusQuery,
@@ -49,7 +47,7 @@ from qunfs.protocol.messages import (
     Vouch,
     VouchReply,
 )
-from qunfs.protocol.operation import Method, MethodClass, Operation, Registry, parse_operation_untrusted
+from qunfs.protocol.operation import MethodClass, Operation, Registry, parse_operation_untrusted
 from qunfs.protocol.quorum import QuorumSystem, servers_of
 from qunfs.protocol.store import Difference, StoreView
 from qunfs.protocol.sync import Finished, JobKey, Synchroniser, answer_sync, rows_digest
@@ -57,8 +55,15 @@ from qunfs.protocol.wire import parse_reply_untrusted, parse_to_server_untrusted
 
 _ANSWERS_KEPT: Final = 4_096
 """Answers of accepted updates remembered for late repeats, beside those stored with the versions."""
-_UNCHANGED: Final = Shown(None, b"")
-_REPLY_TYPES: Final = (Type.QUERY_REPLY, Type.UPDATE_REPLY, Type.STATUS_REPLY, Type.VOUCH_REPLY, Type.SYNC_REPLY)
+_COUNTED: Final = [kind.name.lower() for kind in Kind]
+_UNCHANGED: Final = (None, False)
+"""A history that the client holds, in the body of a reply."""
+_OK: Final = Code.OK
+_QUERY: Final = MethodClass.QUERY
+_UPDATE: Final = MethodClass.UPDATE
+_REPLY_TYPES: Final = frozenset(
+    map(int, (Type.QUERY_REPLY, Type.UPDATE_REPLY, Type.STATUS_REPLY, Type.VOUCH_REPLY, Type.SYNC_REPLY))
+)
 
 
 class Origin(NamedTuple):
@@ -94,7 +99,8 @@ def _is_in_all(candidate: Candidate, own: Sequence[ReplicaHistory]) -> bool:
 
 def _is_current(candidate: Candidate, own: Sequence[ReplicaHistory]) -> bool:
     """Figure 3, line 1007, on every object."""
-    return all(map(le, [history.latest.lt for history in own], candidate.cur))
+    ahead = [place for place, current in enumerate(candidate.cur) if own[place].latest.lt > current]
+    return not ahead
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -187,55 +193,61 @@ class Replica:
 
     # ---- queries
 
-    def _query(self, origin: Origin, query: Query) -> QueryReply:
+    def _query(self, origin: Origin, query: Query) -> ResultParts:
         self.counters["queries"] += len(query.items)
-        results: list[QueryResult] = []
-        room = self.limits.reply_bytes_max
+        parts = ResultParts()
         for item in query.items:
-            if room <= 0:
+            if parts.size >= self.limits.reply_bytes_max:
                 raise MalformedMessage("queries with more to answer than a reply can hold")
-            result = self._answer_item(origin, item)
-            results.append(result)
-            room -= len(result.answer)
-            for history, _ in result.shown():
-                if history is not None:
-                    room -= len(history.wire)
-        return QueryReply(tuple(results))
+            self._answer_item(origin, item, parts)
+        return parts
 
-    def _answer_item(self, origin: Origin, item: QueryItem) -> QueryResult:
+    def _answer_item(self, origin: Origin, item: QueryItem, parts: ResultParts) -> None:
+        objects, held, wire, named, want_auth, whole = item
         lts: list[LogicalTimestamp] = []
-        histories: list[Shown] = []
-        for obj, held in zip(item.objects, item.held, strict=True):
+        heads: list[bytes] = []
+        shown: list[Body] = []
+        for place, obj in enumerate(objects):
             history = self.store.history(obj)
             lts.append(history.head.lt)
-            unchanged = held and history.digest[:HELD_BYTES] == held
-            histories.append(_UNCHANGED if unchanged else self._show(obj, history, item.want_auth))
-        heads, shown = tuple(lts), tuple(histories)
-        if not item.operation:
-            return QueryResult(Code.OK, heads, b"", shown)
-        operation = parse_operation_untrusted(item.operation)
+            heads.append(history.head.packed_lt)
+            if held[place] and history.digest[:HELD_BYTES] == held[place]:
+                shown.append(_UNCHANGED)
+            else:
+                shown.append(parts.show(*self._show(obj, history, want_auth)))
+        if not wire:
+            parts.add(_OK, heads, b"", shown)
+            return
+        operation = parse_operation_untrusted(wire)
         method = self._registry.find(operation.method, operation.version)
-        if method is None or method.kind is not MethodClass.QUERY or operation.objects != item.objects:
-            return QueryResult(Code.BAD_ARGUMENT, heads, b"", shown)
-        rights = self._rights.get(origin.principal)
-        if rights is None or origin.is_server or credentials_refusal(rights, operation) is not None:
-            return QueryResult(Code.BAD_ARGUMENT, heads, b"", shown)
-        at = heads
-        if item.at:
-            at = tuple([unpack_timestamp(item.at, i * LT_BYTES) for i in range(len(item.objects))])
+        rights = None if origin.is_server else self._rights.get(origin.principal)
+        if (
+            method is None
+            or method.kind is not _QUERY
+            or operation.objects != objects
+            or rights is None
+            or credentials_refusal(rights, operation) is not None
+        ):
+            parts.add(Code.BAD_ARGUMENT, heads, b"", shown)
+            return
+        if named:
+            lts = [unpack_timestamp(named, place * LT_BYTES) for place in range(len(objects))]
+            heads = [named[place * LT_BYTES : (place + 1) * LT_BYTES] for place in range(len(objects))]
         try:
-            views = {obj: self.store.open(obj, lt) for obj, lt in zip(item.objects, at, strict=True)}
+            views = {obj: self.store.open(obj, lts[place]) for place, obj in enumerate(objects)}
             execution = run_query(method, operation, views)
         except VersionMissing:
-            return QueryResult(Code.NO_VERSION, at, b"", shown)
-        answer = execution.answer if item.whole else rows_digest(((execution.answer, None),), False)
-        followed = self._follow(method, operation, execution, item)
-        return QueryResult(execution.code, at, answer, shown, followed)
+            parts.add(Code.NO_VERSION, heads, b"", shown)
+            return
+        answer = execution.answer if whole else rows_digest(((execution.answer, None),), False)
+        onward = None
+        if method.follow is not None and execution.code is _OK:
+            onward = self._follow(method.follow(execution.answer), operation, want_auth, parts)
+        parts.add(execution.code, heads, answer, shown, onward)
 
-    def _follow(self, method: Method, operation: Operation, execution: Execution, item: QueryItem) -> Followed | None:
-        if method.follow is None or execution.code is not Code.OK:
-            return None
-        target = method.follow(execution.answer)
+    def _follow(
+        self, target: tuple[int, str, str] | None, operation: Operation, want_auth: bool, parts: ResultParts
+    ) -> Body | None:
         if target is None:
             return None
         obj, kind, name = target
@@ -243,10 +255,11 @@ class Replica:
         if follower is None:
             return None
         history = self.store.history(obj)
-        lt = history.head.lt
+        head = history.head
         onward = Operation((obj,), (kind,), name, operation.version, b"\xc0", operation.credentials)
-        result = run_query(follower, onward, {obj: self.store.open(obj, lt)})
-        return Followed(obj, self._show(obj, history, item.want_auth), lt, result.code, result.answer)
+        result = run_query(follower, onward, {obj: self.store.open(obj, head.lt)})
+        shown = parts.show(*self._show(obj, history, want_auth))
+        return obj, shown, head.packed_lt, result.code, result.answer
 
     def _show(self, obj: int, history: ReplicaHistory, want_auth: bool) -> Shown:
         return Shown(history, self._authenticator.tags(obj, history).vector if want_auth else b"")
@@ -273,15 +286,14 @@ class Replica:
             return UpdateReply(Status.CULLED, culled=culled)
         if not _is_current(candidate, own):
             return self._fail(candidate)
-        conditioned = dict(zip(candidate.objects, made.conditioned, strict=True))
-        longest = max([len(history.records) for history in own])
-        if request.operation is None:
-            if longest >= self.limits.records_per_history_max:
+        is_repair = request.operation is None
+        bound = self.limits.records_per_history_max if is_repair else self.limits.records_before_refusal_max
+        for history in own:
+            if len(history.records) >= bound:
                 return UpdateReply(Status.BUSY)
-            return self._repair(request, candidate, conditioned, origin, payload, now)
-        if longest >= self.limits.records_before_refusal_max:
-            return UpdateReply(Status.BUSY)
-        return self._method(request, request.operation, candidate, conditioned, origin, payload, now)
+        if request.operation is None:
+            return self._repair(request, made, origin, payload, now)
+        return self._method(request, request.operation, made, origin, payload, now)
 
     def _own(self, candidate: Candidate) -> list[ReplicaHistory]:
         """This replica's histories of a candidate's objects, in their order."""
@@ -332,7 +344,8 @@ class Replica:
                 at += len(macs)
                 honest = history.latest.lt.time <= newest
                 invalid = self._authenticator.invalid(obj, history, mask, macs) if honest else servers_of(mask)
-                culled += [(obj, server) for server in invalid]
+                if invalid:
+                    culled += [(obj, server) for server in invalid]
         return tuple(culled)
 
     def _fail(self, candidate: Candidate) -> UpdateReply:
@@ -346,17 +359,17 @@ class Replica:
         self,
         request: Request,
         operation: Operation,
-        candidate: Candidate,
-        conditioned: Mapping[int, Candidate],
+        made: Setup,
         origin: Origin,
         payload: bytes,
         now: float,
     ) -> UpdateReply | None:
+        candidate = made.candidate
         method = self._registry.find(operation.method, operation.version)
-        if method is None or method.kind is not MethodClass.UPDATE:
+        if method is None or method.kind is not _UPDATE:
             return UpdateReply(Status.REFUSED, answer=f"unknown update method {operation.method}".encode())
         try:
-            views = {obj: self.store.open(obj, lt) for obj, lt in zip(candidate.objects, candidate.lt_co, strict=True)}
+            views = {obj: self.store.open(obj, candidate.lt_co[at]) for at, obj in enumerate(candidate.objects)}
         except VersionMissing:
             return self._park_for_versions(request, candidate, origin, payload, now)
         run = run_update(method, operation, request.client, candidate.lt.time, views, self.limits)
@@ -364,33 +377,33 @@ class Replica:
             self.counters["answered"] += 1
             return UpdateReply(Status.ANSWERED, run.code, run.answer, self._current(candidate.objects))
         redo = {obj: view.changes() for obj, view in views.items()}
-        return self._accept(candidate, redo, run.answer, conditioned)
+        return self._accept(candidate, redo, run.answer, made.conditioned)
 
     def _repair(
         self,
         request: Request,
-        candidate: Candidate,
-        conditioned: Mapping[int, Candidate],
+        made: Setup,
         origin: Origin,
         payload: bytes,
         now: float,
     ) -> UpdateReply | None:
+        candidate = made.candidate
         redo: dict[int, Difference] = {}
         if candidate.kind is Kind.COPY:
             if not all(self.store.has_version(obj, candidate.conditioned_on(obj)) for obj in candidate.objects):
                 return self._park_for_versions(request, candidate, origin, payload, now)
             redo = {obj: {} for obj in candidate.objects}
-        return self._accept(candidate, redo, b"", conditioned)
+        return self._accept(candidate, redo, b"", made.conditioned)
 
     def _accept(
         self,
         candidate: Candidate,
         redo: Mapping[int, Difference],
         answer: bytes,
-        conditioned: Mapping[int, Candidate] | None,
+        conditioned: Sequence[Candidate] | None,
     ) -> UpdateReply:
         accept(self.store, candidate, redo, answer, conditioned)
-        self.counters["adopted" if conditioned is None else candidate.kind.name.lower()] += 1
+        self.counters["adopted" if conditioned is None else _COUNTED[candidate.kind]] += 1
         self._answers[candidate.lt] = (candidate, answer)
         if len(self._answers) > _ANSWERS_KEPT:
             self._answers.popitem(last=False)
