@@ -37,17 +37,28 @@ class RequestRefused(PeerError):
     """A request that its own views do not justify; correct clients do not send it."""
 
 
-class Request(NamedTuple):
+class Request:
     """A METHOD, BARRIER or COPY and what it is conditioned on (the operation and multi-OHS of section 3.7)."""
 
-    kind: Kind
-    client: int
-    session: bytes
-    operation: Operation | None
-    views: tuple[ObjectHistorySet, ...]
-    """One for each object, ascending: exactly a quorum, or nothing for an object that is still at ⟨0⟩."""
-    evidence: tuple[ObjectHistorySet, ...] = ()
-    """Further object history sets, used only as proofs."""
+    __slots__ = ("client", "evidence", "kind", "operation", "session", "views")
+
+    def __init__(
+        self,
+        kind: Kind,
+        client: int,
+        session: bytes,
+        operation: Operation | None,
+        views: tuple[ObjectHistorySet, ...],
+        evidence: tuple[ObjectHistorySet, ...] = (),
+    ) -> None:
+        self.kind: Final = kind
+        self.client: Final = client
+        self.session: Final = session
+        self.operation: Final = operation
+        self.views: Final = views
+        """One for each object, ascending: exactly a quorum, or nothing for an object that is still at ⟨0⟩."""
+        self.evidence: Final = evidence
+        """Further object history sets, used only as proofs."""
 
 
 class Classification(NamedTuple):
@@ -150,7 +161,7 @@ def setup_unanimous(quorums: QuorumSystem, request: Request) -> Setup | None:
         packed.append(candidate.packed_lt)
         if candidate.lt.time > time:
             time = candidate.lt.time
-    lt = LogicalTimestamp(1 + time, 0, request.client, _digest(request, packed))
+    lt = tuple.__new__(LogicalTimestamp, (1 + time, 0, request.client, _digest(request, packed)))
     ids = tuple(objects)
     return Setup(method(lt, ids, tuple(lt_co), method_wire(lt.pack(), ids, packed)), tuple(conditioned))
 

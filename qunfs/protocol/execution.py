@@ -8,7 +8,7 @@ also fixes its type.  All of it is object state: versioned, synced and copied li
 import struct
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgpack
 
@@ -39,12 +39,20 @@ class Code(IntEnum):
     """The version asked for by name is not held (queries only)."""
 
 
-class Execution(NamedTuple):
+class Execution:
     """The outcome of a method; ``effective`` is false when no version results and it is answered as a query."""
 
-    code: Code
-    answer: bytes
-    effective: bool
+    __slots__ = ("answer", "code", "effective")
+
+    def __init__(self, code: Code, answer: bytes, effective: bool) -> None:
+        self.code: Final = code
+        self.answer: Final = answer
+        self.effective: Final = effective
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Execution):
+            return NotImplemented
+        return (self.code, self.answer, self.effective) == (other.code, other.answer, other.effective)
 
 
 _OK: Final = Code.OK

@@ -307,8 +307,11 @@ def _parse_body_untrusted(code: int, count: int, data: bytes, at: int) -> Candid
     return Candidate(Kind.COPY, lt, ids, lt_co, tuple(bottoms) if continues else lt_co, src, tuple(currents))
 
 
-def parse_history_untrusted(data: bytes, obj: int) -> ReplicaHistory:
-    """The history of an object from its canonical bytes.  Raises MalformedMessage."""
+def parse_history_untrusted(data: bytes, obj: int, likely: Sequence[Candidate] = ()) -> ReplicaHistory:
+    """The history of an object from its canonical bytes.  Raises MalformedMessage.
+
+    ``likely`` are sound records that may well be in it: bytes are compared with theirs before they are parsed.
+    """
     if len(data) < _COUNT.size:
         raise MalformedMessage("truncated history")
     (count,) = _COUNT.unpack_from(data)
@@ -317,7 +320,12 @@ def parse_history_untrusted(data: bytes, obj: int) -> ReplicaHistory:
     records: list[Candidate] = []
     at = _COUNT.size
     for _ in range(count):
-        record, at = parse_candidate_untrusted(data, at)
+        for record in likely:
+            if data.startswith(record.wire, at):
+                at += len(record.wire)
+                break
+        else:
+            record, at = parse_candidate_untrusted(data, at)
         if record.kind is not Kind.ZERO and obj not in record.objects:
             raise MalformedMessage("history holds a record of another object")
         if records and record.lt <= records[-1].lt:

@@ -25,6 +25,10 @@ HELD_BYTES: Final = 16
 """Enough of a history's digest to say "unchanged": only the asker could profit from a collision."""
 
 
+Body = tuple[object, ...]
+"""What goes into a message's body."""
+
+
 class Type(IntEnum):
     """The first byte of a payload."""
 
@@ -85,11 +89,14 @@ class Query(NamedTuple):
         return _pack(Type.QUERY, number, body)
 
 
-class Update(NamedTuple):
+class Update:
     """A METHOD, BARRIER or COPY with this server's column of MACs."""
 
-    request: Request
-    column: bytes
+    __slots__ = ("column", "request")
+
+    def __init__(self, request: Request, column: bytes) -> None:
+        self.request: Final = request
+        self.column: Final = column
 
 
 class Adopt(NamedTuple):
@@ -186,10 +193,6 @@ class QueryReply(NamedTuple):
         return parts.pack(number)
 
 
-Body = tuple[object, ...]
-"""What goes into a message's body."""
-
-
 class ResultParts:
     """A :class:`QueryReply` as replicas make it: what goes into the body, and the vectors of MACs behind it."""
 
@@ -232,8 +235,13 @@ class UpdateReply(NamedTuple):
 
     def pack(self, number: int) -> bytes:
         """The payload."""
+        shown: list[Body] = []
         vectors: list[bytes] = []
-        body = pack((self.status, self.code, self.answer, _shown_bodies(self.histories, vectors), self.culled))
+        for history, vector in self.histories:
+            shown.append((None if history is None else history.wire, vector != b""))
+            if vector:
+                vectors.append(vector)
+        body = pack((self.status, self.code, self.answer, shown, self.culled))
         return join_reply(Type.UPDATE_REPLY, number, body, vectors)
 
 
@@ -295,13 +303,3 @@ def pack_update(number: int, body: bytes, column: bytes) -> bytes:
 def join_reply(kind: Type, number: int, body: bytes, vectors: Sequence[bytes] = ()) -> bytes:
     """The payload of a reply."""
     return b"".join((BODY_HEADER.pack(kind, number, len(body)), body, *vectors))
-
-
-def _shown_bodies(histories: Sequence[Shown], vectors: list[bytes]) -> list[tuple[bytes | None, bool]]:
-    """How histories stand in a body; their vectors are appended to those that go behind it."""
-    bodies: list[tuple[bytes | None, bool]] = []
-    for history, vector in histories:
-        bodies.append((None if history is None else history.wire, vector != b""))
-        if vector:
-            vectors.append(vector)
-    return bodies

@@ -5,7 +5,7 @@ commits, and only then sends: no history that is not yet durable leaves the repl
 version which this replica lacks is parked until object sync has fetched it, and then runs again from the start.
 """
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -13,28 +13,22 @@ from typing import Any, Final, NamedTuple
 from mypy_extensions import mypyc_attr
 
 from qunfs.protocol.acceptance import accept
-from qunfs.protocol.admission import RepairRate, Rights, credentials_refusal, in_time, refusal
+from qunfs.protocol.admission import RepairRate, Rights, in_time, refusal
 from qunfs.protocol.authenticator import MAC_BYTES, Authenticator
 from qunfs.protocol.classify import Request, RequestRefused, Setup, setup
 from qunfs.protocol.errors import MalformedMessage, VersionMissing
-from qunfs.protocol.execution import Code, run_query, run_update
+from qunfs.protocol.execution import Code, run_update
 from qunfs.protocol.history import (
-    LT_BYTES,
     ZERO_TIMESTAMP,
     Candidate,
     Kind,
     LogicalTimestamp,
     ReplicaHistory,
-    unpack_timestamp,
 )
 from qunfs.protocol.limits import DEFAULT_LIMITS, Limits
 from qunfs.protocol.messages import (
-    HELD_BYTES,
     Adopt,
-    Body,
     Query,
-    QueryItem,
-    ResultParts,
     Shown,
     Status,
     StatusQuery,
@@ -47,19 +41,16 @@ from qunfs.protocol.messages import (
     Vouch,
     VouchReply,
 )
-from qunfs.protocol.operation import MethodClass, Operation, Registry, parse_operation_untrusted
+from qunfs.protocol.operation import MethodClass, Operation, Registry
 from qunfs.protocol.quorum import QuorumSystem, servers_of
+from qunfs.protocol.reading import Reader
 from qunfs.protocol.store import Difference, StoreView
-from qunfs.protocol.sync import Finished, JobKey, Synchroniser, answer_sync, rows_digest
+from qunfs.protocol.sync import Finished, JobKey, Synchroniser, answer_sync
 from qunfs.protocol.wire import parse_reply_untrusted, parse_to_server_untrusted
 
 _ANSWERS_KEPT: Final = 4_096
 """Answers of accepted updates remembered for late repeats, beside those stored with the versions."""
 _COUNTED: Final = [kind.name.lower() for kind in Kind]
-_UNCHANGED: Final = (None, False)
-"""A history that the client holds, in the body of a reply."""
-_OK: Final = Code.OK
-_QUERY: Final = MethodClass.QUERY
 _UPDATE: Final = MethodClass.UPDATE
 _REPLY_TYPES: Final = frozenset(
     map(int, (Type.QUERY_REPLY, Type.UPDATE_REPLY, Type.STATUS_REPLY, Type.VOUCH_REPLY, Type.SYNC_REPLY))
@@ -120,6 +111,7 @@ class Replica:
     ) -> None:
         self.server, self.quorums, self.store, self.limits = server, quorums, store, limits
         self._authenticator, self._registry, self._rights = authenticator, registry, rights
+        self._reader = Reader(store, registry, authenticator)
         self._sync = Synchroniser(server, quorums, store, limits)
         self._parked: dict[JobKey, list[_Parked]] = {}
         self._parked_count = 0
@@ -127,7 +119,7 @@ class Replica:
         self._answers: OrderedDict[LogicalTimestamp, tuple[Candidate, bytes]] = OrderedDict()
         self._rate = RepairRate()
         self._describe = describe
-        self.counters: Counter[str] = Counter()
+        self.counters: defaultdict[str, int] = defaultdict(int)
 
     # ---- the driver's side
 
@@ -144,7 +136,9 @@ class Replica:
             number, message = parse_to_server_untrusted(payload, client, self.store.history)
             reply: bytes | None
             if isinstance(message, Query):
-                reply = self._query(origin, message).pack(number)
+                self.counters["queries"] += len(message.items)
+                rights = None if origin.is_server else self._rights.get(origin.principal)
+                reply = self._reader.answer(message.items, rights, self.limits.reply_bytes_max).pack(number)
             elif isinstance(message, Update):
                 outcome = self._update(origin, message, payload, now, wall_ns)
                 reply = None if outcome is None else outcome.pack(number)
@@ -190,79 +184,6 @@ class Replica:
         asked = [Send(None, server, payload) for server, payload in self._sync.outgoing]
         self._sync.outgoing.clear()
         return asked
-
-    # ---- queries
-
-    def _query(self, origin: Origin, query: Query) -> ResultParts:
-        self.counters["queries"] += len(query.items)
-        parts = ResultParts()
-        for item in query.items:
-            if parts.size >= self.limits.reply_bytes_max:
-                raise MalformedMessage("queries with more to answer than a reply can hold")
-            self._answer_item(origin, item, parts)
-        return parts
-
-    def _answer_item(self, origin: Origin, item: QueryItem, parts: ResultParts) -> None:
-        objects, held, wire, named, want_auth, whole = item
-        lts: list[LogicalTimestamp] = []
-        heads: list[bytes] = []
-        shown: list[Body] = []
-        for place, obj in enumerate(objects):
-            history = self.store.history(obj)
-            lts.append(history.head.lt)
-            heads.append(history.head.packed_lt)
-            if held[place] and history.digest[:HELD_BYTES] == held[place]:
-                shown.append(_UNCHANGED)
-            else:
-                shown.append(parts.show(*self._show(obj, history, want_auth)))
-        if not wire:
-            parts.add(_OK, heads, b"", shown)
-            return
-        operation = parse_operation_untrusted(wire)
-        method = self._registry.find(operation.method, operation.version)
-        rights = None if origin.is_server else self._rights.get(origin.principal)
-        if (
-            method is None
-            or method.kind is not _QUERY
-            or operation.objects != objects
-            or rights is None
-            or credentials_refusal(rights, operation) is not None
-        ):
-            parts.add(Code.BAD_ARGUMENT, heads, b"", shown)
-            return
-        if named:
-            lts = [unpack_timestamp(named, place * LT_BYTES) for place in range(len(objects))]
-            heads = [named[place * LT_BYTES : (place + 1) * LT_BYTES] for place in range(len(objects))]
-        try:
-            views = {obj: self.store.open(obj, lts[place]) for place, obj in enumerate(objects)}
-            execution = run_query(method, operation, views)
-        except VersionMissing:
-            parts.add(Code.NO_VERSION, heads, b"", shown)
-            return
-        answer = execution.answer if whole else rows_digest(((execution.answer, None),), False)
-        onward = None
-        if method.follow is not None and execution.code is _OK:
-            onward = self._follow(method.follow(execution.answer), operation, want_auth, parts)
-        parts.add(execution.code, heads, answer, shown, onward)
-
-    def _follow(
-        self, target: tuple[int, str, str] | None, operation: Operation, want_auth: bool, parts: ResultParts
-    ) -> Body | None:
-        if target is None:
-            return None
-        obj, kind, name = target
-        follower = self._registry.find(name, operation.version)
-        if follower is None:
-            return None
-        history = self.store.history(obj)
-        head = history.head
-        onward = Operation((obj,), (kind,), name, operation.version, b"\xc0", operation.credentials)
-        result = run_query(follower, onward, {obj: self.store.open(obj, head.lt)})
-        shown = parts.show(*self._show(obj, history, want_auth))
-        return obj, shown, head.packed_lt, result.code, result.answer
-
-    def _show(self, obj: int, history: ReplicaHistory, want_auth: bool) -> Shown:
-        return Shown(history, self._authenticator.tags(obj, history).vector if want_auth else b"")
 
     # ---- updates, barriers and copies (Figure 3, lines 1000-1030)
 
@@ -353,7 +274,11 @@ class Replica:
         return UpdateReply(Status.FAIL, histories=self._current(candidate.objects))
 
     def _current(self, objects: Sequence[int]) -> tuple[Shown, ...]:
-        return tuple([self._show(obj, self.store.history(obj), want_auth=True) for obj in objects])
+        shown: list[Shown] = []
+        for obj in objects:
+            history = self.store.history(obj)
+            shown.append(Shown(history, self._authenticator.tags(obj, history).vector))
+        return tuple(shown)
 
     def _method(
         self,
@@ -407,7 +332,7 @@ class Replica:
         self._answers[candidate.lt] = (candidate, answer)
         if len(self._answers) > _ANSWERS_KEPT:
             self._answers.popitem(last=False)
-        return UpdateReply(Status.ACCEPTED, answer=answer, histories=self._current(candidate.objects))
+        return UpdateReply(Status.ACCEPTED, Code.OK, answer, self._current(candidate.objects))
 
     # ---- inline repair: vouched adoption
 

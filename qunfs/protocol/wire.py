@@ -16,6 +16,7 @@ from qunfs.protocol.errors import MalformedMessage
 from qunfs.protocol.execution import Code
 from qunfs.protocol.history import (
     LT_BYTES,
+    ZERO,
     Kind,
     LogicalTimestamp,
     ObjectHistorySet,
@@ -53,6 +54,7 @@ from qunfs.protocol.operation import SESSION_BYTES, Operation, parse_operation_u
 
 _SHORT_HISTORY_BYTES: Final = 4096
 """Longer ones are rare and not remembered: anybody can send them, and they would fill the memory."""
+_unpack: Final = msgpack.unpackb
 _OBJECTS_MAX: Final = DEFAULT_LIMITS.objects_per_operation_max
 _EVIDENCE_MAX: Final = DEFAULT_LIMITS.evidence_sets_max
 _SERVERS_MAX: Final = DEFAULT_LIMITS.servers_max
@@ -115,7 +117,7 @@ def _bytes_untrusted(value: object, bound: int) -> bytes:
 
 def _unpack_untrusted(body: bytes) -> Any:
     try:
-        return msgpack.unpackb(body, use_list=False, max_ext_len=0)
+        return _unpack(body, use_list=False, max_ext_len=0)
     except Exception as error:  # msgpack raises half a dozen unrelated types on bad input
         raise MalformedMessage("body is not msgpack") from error
 
@@ -144,8 +146,18 @@ def _update_untrusted(payload: bytes, client: int, known: Known | None) -> tuple
     end = _BODY + length
     if end > len(payload):
         raise MalformedMessage("truncated update")
-    fields = _fields_untrusted(_unpack_untrusted(payload[_BODY:end]), int, bytes, bytes, tuple, tuple)
+    fields = _unpack_untrusted(payload[_BODY:end])
+    if type(fields) is not tuple or len(fields) != 5:
+        raise MalformedMessage("field of a wrong shape")
     code, session, operation_wire, views, evidence = fields
+    if (
+        type(code) is not int
+        or type(session) is not bytes
+        or type(operation_wire) is not bytes
+        or type(views) is not tuple
+        or type(evidence) is not tuple
+    ):
+        raise MalformedMessage("field of a wrong shape")
     kind = _UPDATE_KINDS.get(code)
     if kind is None or len(session) != SESSION_BYTES:
         raise MalformedMessage("unknown kind of update")
@@ -204,7 +216,10 @@ def _set_untrusted(obj: int, groups: tuple[Any, ...], known: Known | None) -> Ob
         if not 0 < mask < _MASK_END or mask & seen or low <= lowest:
             raise MalformedMessage("server bitmaps not in canonical form")
         seen, lowest = seen | mask, low
-        history = mine if mine is not None and mine.wire == wire else _parse_history_untrusted(wire, obj)
+        if mine is None:
+            history = _parse_history_untrusted(wire, obj)
+        else:
+            history = mine if mine.wire == wire else parse_history_untrusted(wire, obj, (ZERO, mine.base, mine.latest))
         parsed.append((history, mask))
     if len(parsed) > 1 and len({history.wire for history, _ in parsed}) != len(parsed):
         raise MalformedMessage("the same history twice")

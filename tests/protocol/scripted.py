@@ -5,7 +5,7 @@ Nothing is lost and nothing takes time; replicas that sync from each other do so
 
 from collections.abc import Mapping, Sequence
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from qunfs.protocol.admission import Rights, Squash
 from qunfs.protocol.authenticator import MAC_BYTES, Authenticator, column
@@ -43,11 +43,17 @@ ISOLATED = 9
 LIAR = 5
 
 
-def altered(operation: Operation, **changes: Any) -> Operation:
-    """The operation with other fields."""
-    once = ("client_time", "home", "session", "sequence")
-    names = ("objects", "types", "method", "version", "argument", "credentials", *once)
-    return Operation(**{name: getattr(operation, name) for name in names} | changes)
+Altered = TypeVar("Altered", Operation, Request)
+_CALL = ("objects", "types", "method", "version", "argument", "credentials")
+_FIELDS = {
+    Operation: (*_CALL, "client_time", "home", "session", "sequence"),
+    Request: ("kind", "client", "session", "operation", "views", "evidence"),
+}
+
+
+def altered(value: Altered, **changes: Any) -> Altered:
+    """The operation or request with other fields."""
+    return type(value)(**{name: getattr(value, name) for name in _FIELDS[type(value)]} | changes)
 
 
 class Scripted:

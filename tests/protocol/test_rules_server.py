@@ -45,7 +45,7 @@ def test_a_history_with_a_bad_mac_is_refused_and_not_culled(world: Scripted) -> 
 
 def test_evidence_with_a_bad_mac_is_refused_too(world: Scripted) -> None:
     request = world.request(Kind.METHOD, (A,), range(5))
-    shown = request._replace(evidence=(world.view(B, (5,)),))
+    shown = altered(request, evidence=(world.view(B, (5,)),))
     reply = world.reply_to(shown, 0, spoiled={5: BAD_MAC})
     assert reply is not None
     assert (reply.status, reply.culled) == (Status.CULLED, ((B, 5),))
