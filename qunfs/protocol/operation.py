@@ -247,7 +247,7 @@ def parse_operation_untrusted(data: bytes) -> Operation:
     )
     if not sound:
         raise MalformedMessage("operation out of bounds")
-    credentials = Credentials(uid, gid, groups)
+    credentials = tuple.__new__(Credentials, (uid, gid, groups))
     return Operation(objects, types, name, version, argument, credentials, client_time, home, session, sequence, data)
 
 

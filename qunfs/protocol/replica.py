@@ -155,7 +155,7 @@ class Replica:
             else:
                 assert isinstance(message, StatusQuery)
                 reply = StatusReply(self.status()).pack(number)
-            sends = [] if reply is None else [Send(origin, -1, reply)]
+            sends = [] if reply is None else [tuple.__new__(Send, (origin, -1, reply))]
         if self._sync.outgoing:
             sends += self._outgoing()
         return sends
