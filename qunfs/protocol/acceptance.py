@@ -7,9 +7,12 @@ A record enters the history of all its objects together.  Two rules then shrink 
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from qunfs.protocol.history import Candidate, Kind, ReplicaHistory
 from qunfs.protocol.store import Difference, StoreView
+
+_METHOD: Final = Kind.METHOD
 
 
 class _Histories:
@@ -39,17 +42,18 @@ def accept(
     record: Candidate,
     redo: Mapping[int, Difference],
     answer: bytes,
-    conditioned: Mapping[int, Candidate] | None,
+    conditioned: Sequence[Candidate] | None,
 ) -> None:
     """Accept a record on all its objects with every side effect; the caller has checked that it may.
 
     ``redo[o]`` is what the new version of o changes against the conditioned-on one; objects whose version is already
-    in the store (adoption) are left out.  ``conditioned`` are the records that the request showed and conditioned on,
-    None for an adoption.
+    in the store (adoption) are left out.  ``conditioned`` are the records, one for each object, that the request showed
+    and conditioned on, None for an adoption.
     """
-    for obj, difference in redo.items():
-        store.add_version(obj, record.lt, record.conditioned_on(obj), difference, answer)
-    usual = _usual(store, record) if record.kind is Kind.METHOD else None
+    for place, obj in enumerate(record.objects):
+        if obj in redo:
+            store.add_version(obj, record.lt, record.lt_co[place], redo[obj], answer)
+    usual = _usual(store, record) if record.kind is _METHOD else None
     if usual is not None:
         for obj in sorted(usual):
             store.set_history(obj, ReplicaHistory(usual[obj]))
@@ -75,14 +79,13 @@ def _usual(store: StoreView, accepted: Candidate) -> dict[int, Sequence[Candidat
     objects of the proofs what is not older.
     """
     changed: dict[int, Sequence[Candidate]] = {}
-    proofs: list[Candidate] = []
-    for obj, bottom in zip(accepted.objects, accepted.bot, strict=True):
-        latest = store.history(obj).records[-1]
-        if latest.lt != bottom:
+    for place, obj in enumerate(accepted.objects):
+        latest = store.history(obj).latest
+        if latest.lt != accepted.bot[place]:
             return None
         changed[obj] = (latest, accepted)
-        proofs.append(latest)
-    for proof in proofs:
+    for obj in accepted.objects:
+        proof = changed[obj][0]
         for sibling in proof.objects:
             if sibling in accepted.objects:
                 continue
@@ -107,12 +110,12 @@ def _skip(histories: _Histories, accepted: Candidate) -> None:
                     histories.set(sibling, [r for r in records if r != dead])
 
 
-def _prove(histories: _Histories, accepted: Candidate, obj: int, conditioned: Mapping[int, Candidate] | None) -> None:
+def _prove(histories: _Histories, accepted: Candidate, obj: int, conditioned: Sequence[Candidate] | None) -> None:
     """Proof rule: ``bot`` of the object is established and becomes the base wherever its record stands."""
     bottom = accepted.bottom(obj)
     proof = next((r for r in histories.of(obj) if r.lt == bottom), None)
     if proof is None and conditioned is not None and accepted.starts_segment:
-        proof = conditioned[obj]
+        proof = conditioned[accepted.objects.index(obj)]
         records = histories.of(obj)
         if records[0].lt < bottom:
             histories.set(obj, [proof, *(r for r in records if r.lt > bottom)])

@@ -23,6 +23,9 @@ class Squash(Enum):
     ALL = "all"
 
 
+_NO_SQUASH: Final = Squash.NONE
+
+
 @dataclass(frozen=True, slots=True)
 class Rights:
     """What the cluster file grants a client."""
@@ -45,14 +48,18 @@ def refusal(rights: Rights | None, operation: Operation) -> str | None:
 
 def credentials_refusal(rights: Rights, operation: Operation) -> str | None:
     """Why a client may not act for these credentials, or None when it may."""
-    credentials = operation.credentials
-    if rights.squash is not Squash.NONE and (credentials.uid == 0 or credentials.gid == 0):
+    uid, gid, groups = operation.credentials
+    if rights.squash is not _NO_SQUASH and (uid == 0 or gid == 0):
         return "root is squashed for this client"
-    if not rights.uids[0] <= credentials.uid <= rights.uids[1]:
-        return f"uid {credentials.uid} is outside the range of this client"
-    for gid in (credentials.gid, *credentials.groups):
-        if not rights.gids[0] <= gid <= rights.gids[1]:
-            return f"gid {gid} is outside the range of this client"
+    lowest, highest = rights.uids
+    if not lowest <= uid <= highest:
+        return f"uid {uid} is outside the range of this client"
+    lowest, highest = rights.gids
+    if not lowest <= gid <= highest:
+        return f"gid {gid} is outside the range of this client"
+    for group in groups:
+        if not lowest <= group <= highest:
+            return f"gid {group} is outside the range of this client"
     return None
 
 

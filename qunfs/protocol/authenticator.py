@@ -11,8 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from hashlib import blake2b
 from hmac import compare_digest
-from itertools import compress
-from typing import Final, NamedTuple
+from typing import Final
 
 from qunfs.protocol.errors import LocalError
 from qunfs.protocol.history import ReplicaHistory
@@ -28,13 +27,16 @@ _MASKS_KEPT: Final = 1_024
 """Correct clients send the views of n preferred quorums and a few more; any bitmap can be asked about."""
 
 
-class Tags(NamedTuple):
+class Tags:
     """What one replica knows about one history of one object."""
 
-    vector: bytes
-    """n MACs, the s-th for server s: what this replica issues."""
-    pairs: bytes
-    """2n MACs, both directions for each server s: half of them what s issues to this replica."""
+    __slots__ = ("awaited", "vector")
+
+    def __init__(self, vector: bytes, awaited: bytes) -> None:
+        self.vector: Final = vector
+        """n MACs, the s-th for server s: what this replica issues."""
+        self.awaited: Final = awaited
+        """n MACs, the s-th of server s: what is issued to this replica."""
 
 
 def column(vector: bytes, server: int) -> bytes:
@@ -54,26 +56,28 @@ class Authenticator:
         self._server = server
         self._n = len(pair_keys)
         self._keyed = [blake2b(key=pair_keys[s], digest_size=2 * MAC_BYTES, person=_PERSON) for s in range(self._n)]
-        self._halves = struct.Struct(f"{MAC_BYTES}s" * 2 * self._n)
-        self._issued = bytes([half for s in range(self._n) for half in ((0, 1) if s <= server else (1, 0))])
-        self._awaited: dict[int, bytes] = {}
+        self._runs: dict[int, list[slice]] = {}
         self._tags: OrderedDict[tuple[int, bytes], Tags] = OrderedDict()
 
     def tags(self, obj: int, history: ReplicaHistory) -> Tags:
         """The whole vector for a history of an object, remembered for the checks that follow."""
         digest = history.digest
-        known = self._tags.get((obj, digest))
+        which = (obj, digest)
+        known = self._tags.get(which)
         if known is not None:
             return known
         text = _OBJECT.pack(obj) + digest
-        tags: list[bytes] = []
-        for key in self._keyed:
+        issued: list[bytes] = []
+        awaited: list[bytes] = []
+        for server, key in enumerate(self._keyed):
             keyed = key.copy()
             keyed.update(text)
-            tags.append(keyed.digest())
-        pairs = b"".join(tags)
-        made = Tags(b"".join(compress(self._halves.unpack(pairs), self._issued)), pairs)
-        self._tags[obj, digest] = made
+            pair = keyed.digest()
+            of_lower, of_higher = pair[:MAC_BYTES], pair[MAC_BYTES:]
+            issued.append(of_lower if server > self._server else of_higher)
+            awaited.append(of_lower if server < self._server else of_higher)
+        made = Tags(b"".join(issued), b"".join(awaited))
+        self._tags[which] = made
         if len(self._tags) > _TAGS_KEPT:
             self._tags.popitem(last=False)
         return made
@@ -103,11 +107,23 @@ class Authenticator:
 
     def _expected(self, tags: Tags, mask: int) -> bytes:
         """What the servers of a bitmap, all of this cluster, issue to this replica."""
-        awaited = self._awaited.get(mask)
-        if awaited is None:
-            if len(self._awaited) >= _MASKS_KEPT:
-                self._awaited.clear()
-            of_server = ((1, 0) if s < self._server else (0, 1) for s in range(self._n))
-            awaited = bytes([half & mask >> s for s, pair in enumerate(of_server) for half in pair])
-            self._awaited[mask] = awaited
-        return b"".join(compress(self._halves.unpack(tags.pairs), awaited))
+        runs = self._runs.get(mask)
+        if runs is None:
+            if len(self._runs) >= _MASKS_KEPT:
+                self._runs.clear()
+            runs = self._runs[mask] = _runs(mask)
+        if len(runs) == 1:
+            return tags.awaited[runs[0]]
+        return b"".join([tags.awaited[run] for run in runs])
+
+
+def _runs(mask: int) -> list[slice]:
+    """Where the MACs of a bitmap's servers lie in a vector, neighbours together."""
+    runs: list[slice] = []
+    while mask:
+        first = (mask & -mask).bit_length() - 1
+        rest = mask >> first
+        length = (~rest & rest + 1).bit_length() - 1
+        runs.append(slice(first * MAC_BYTES, (first + length) * MAC_BYTES))
+        mask = rest >> length << first + length
+    return runs

@@ -22,6 +22,7 @@ from qunfs.protocol.history import (
     barrier,
     copy,
     method,
+    method_wire,
 )
 from qunfs.protocol.operation import Operation
 from qunfs.protocol.quorum import QuorumSystem
@@ -36,17 +37,28 @@ class RequestRefused(PeerError):
     """A request that its own views do not justify; correct clients do not send it."""
 
 
-class Request(NamedTuple):
+class Request:
     """A METHOD, BARRIER or COPY and what it is conditioned on (the operation and multi-OHS of section 3.7)."""
 
-    kind: Kind
-    client: int
-    session: bytes
-    operation: Operation | None
-    views: tuple[ObjectHistorySet, ...]
-    """One for each object, ascending: exactly a quorum, or nothing for an object that is still at ⟨0⟩."""
-    evidence: tuple[ObjectHistorySet, ...] = ()
-    """Further object history sets, used only as proofs."""
+    __slots__ = ("client", "evidence", "kind", "operation", "session", "views")
+
+    def __init__(
+        self,
+        kind: Kind,
+        client: int,
+        session: bytes,
+        operation: Operation | None,
+        views: tuple[ObjectHistorySet, ...],
+        evidence: tuple[ObjectHistorySet, ...] = (),
+    ) -> None:
+        self.kind: Final = kind
+        self.client: Final = client
+        self.session: Final = session
+        self.operation: Final = operation
+        self.views: Final = views
+        """One for each object, ascending: exactly a quorum, or nothing for an object that is still at ⟨0⟩."""
+        self.evidence: Final = evidence
+        """Further object history sets, used only as proofs."""
 
 
 class Classification(NamedTuple):
@@ -58,6 +70,8 @@ class Classification(NamedTuple):
     latest: LogicalTimestamp
 
 
+_BARRIER: Final = Kind.BARRIER
+_METHOD: Final = Kind.METHOD
 _UNTOUCHED: Final = Classification(Kind.METHOD, ZERO, None, ZERO_TIMESTAMP)
 
 
@@ -123,28 +137,33 @@ def classify(quorums: QuorumSystem, view: ObjectHistorySet, established: set[Can
 
 def setup(quorums: QuorumSystem, request: Request) -> Setup:
     """The candidate of a request (Figure 3, ``s_setup``).  Raises RequestRefused when its views do not allow it."""
-    made = setup_unanimous(quorums, request) if request.kind is Kind.METHOD else None
+    made = setup_unanimous(quorums, request) if request.kind is _METHOD else None
     return made or setup_classified(quorums, request)
 
 
 def setup_unanimous(quorums: QuorumSystem, request: Request) -> Setup | None:
     """What :func:`setup_classified` makes of a METHOD whose views are all :func:`unanimous`; None when one is not."""
     conditioned: list[Candidate] = []
+    objects: list[int] = []
+    lt_co: list[LogicalTimestamp] = []
+    packed: list[bytes] = []
     time = 0
     for view in request.views:
         candidate, groups = ZERO, view.groups
         if groups:
             history, mask = groups[0]
             candidate = history.latest
-            if len(groups) > 1 or candidate.kind is Kind.BARRIER or not quorums.is_view(mask):
+            if len(groups) > 1 or candidate.kind is _BARRIER or not quorums.is_view(mask):
                 return None
         conditioned.append(candidate)
+        objects.append(view.obj)
+        lt_co.append(candidate.lt)
+        packed.append(candidate.packed_lt)
         if candidate.lt.time > time:
             time = candidate.lt.time
-    digest = _digest(request, [c.packed_lt for c in conditioned])
-    lt = LogicalTimestamp(1 + time, 0, request.client, digest)
-    objects, lt_co = tuple([view.obj for view in request.views]), tuple([c.lt for c in conditioned])
-    return Setup(method(lt, objects, lt_co), tuple(conditioned))
+    lt = tuple.__new__(LogicalTimestamp, (1 + time, 0, request.client, _digest(request, packed)))
+    ids = tuple(objects)
+    return Setup(method(lt, ids, tuple(lt_co), method_wire(lt.pack(), ids, packed)), tuple(conditioned))
 
 
 def setup_classified(quorums: QuorumSystem, request: Request) -> Setup:

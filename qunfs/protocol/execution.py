@@ -8,7 +8,7 @@ also fixes its type.  All of it is object state: versioned, synced and copied li
 import struct
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgpack
 
@@ -39,15 +39,27 @@ class Code(IntEnum):
     """The version asked for by name is not held (queries only)."""
 
 
-class Execution(NamedTuple):
+class Execution:
     """The outcome of a method; ``effective`` is false when no version results and it is answered as a query."""
 
-    code: Code
-    answer: bytes
-    effective: bool
+    __slots__ = ("answer", "code", "effective")
+
+    def __init__(self, code: Code, answer: bytes, effective: bool) -> None:
+        self.code: Final = code
+        self.answer: Final = answer
+        self.effective: Final = effective
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Execution):
+            return NotImplemented
+        return (self.code, self.answer, self.effective) == (other.code, other.answer, other.effective)
 
 
+_OK: Final = Code.OK
 _WRONG_TYPE: Final = Execution(Code.WRONG_TYPE, b"", effective=False)
+_ANSWER_MAX: Final = DEFAULT_LIMITS.answer_bytes_max
+_NIL: Final = b"\xc0"
+_unpack: Final = msgpack.unpackb
 
 
 def run_query(method: Method, operation: Operation, views: Mapping[int, Overlay]) -> Execution:
@@ -77,7 +89,7 @@ def run_update(
     if untyped is None:
         return _WRONG_TYPE
     execution = _invoke(method, operation, views)
-    if execution.code is not Code.OK:
+    if execution.code is not _OK:
         return execution
     for view, kind in untyped:
         if view.get(TYPE_KEY) is None:  # the method itself may have settled it
@@ -91,8 +103,8 @@ def run_update(
 def _untyped(operation: Operation, views: Mapping[int, Overlay]) -> list[tuple[Overlay, bytes]] | None:
     """The objects that have no type yet, and the one they are to get; None when another is of a wrong type."""
     untyped: list[tuple[Overlay, bytes]] = []
-    for obj, name in zip(operation.objects, operation.types, strict=True):
-        view, kind = views[obj], name.encode()
+    for place, obj in enumerate(operation.objects):
+        view, kind = views[obj], operation.types[place].encode()
         known = view.get(TYPE_KEY)
         if known is None:
             untyped.append((view, kind))
@@ -103,12 +115,13 @@ def _untyped(operation: Operation, views: Mapping[int, Overlay]) -> list[tuple[O
 
 def _invoke(method: Method, operation: Operation, views: Mapping[int, ObjectView]) -> Execution:
     try:
-        argument = msgpack.unpackb(operation.argument, use_list=False)
+        packed = operation.argument
+        argument = None if packed == _NIL else _unpack(packed, use_list=False)
         context = Context(operation.objects, argument, operation.credentials, operation.client_time)
         answer = method.body(views, context)
-        if len(answer) > DEFAULT_LIMITS.answer_bytes_max:
+        if len(answer) > _ANSWER_MAX:
             return Execution(Code.BAD_ARGUMENT, b"", effective=False)
-        return Execution(Code.OK, answer, effective=True)
+        return Execution(_OK, answer, True)
     except MethodFailed as failure:
         return Execution(Code.FAILED, failure.answer, effective=False)
     except (StorageError, VersionMissing, MemoryError):

@@ -6,7 +6,7 @@ records are compared whole.  What follows from the kind is not part of the bytes
 """
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from functools import lru_cache
 from hashlib import blake2b
@@ -47,7 +47,7 @@ ZERO_TIMESTAMP: Final = LogicalTimestamp(0, 0, 0, bytes(DIGEST_BYTES))
 
 def unpack_timestamp(data: bytes, offset: int = 0) -> LogicalTimestamp:
     """The timestamp at an offset of bytes that are known to be long enough."""
-    return LogicalTimestamp._make(_LT.unpack_from(data, offset))
+    return tuple.__new__(LogicalTimestamp, _LT.unpack_from(data, offset))
 
 
 class Kind(IntEnum):
@@ -59,10 +59,14 @@ class Kind(IntEnum):
     COPY = 3
 
 
+_BARRIER: Final = Kind.BARRIER
+_METHOD: Final = Kind.METHOD
 _COPY_CONTINUES: Final = 4
 """On the wire only: a COPY that inherits ``src`` and ``bot`` (a COPY that starts a segment needs neither)."""
 
 
+_METHOD_HEADS: Final = [_HEAD.pack(Kind.METHOD, count) for count in range(256)]
+"""How the bytes of a METHOD on so many objects begin."""
 _TIME_END: Final = 1 << 63
 """Far beyond any clock in microseconds, with room for the steps that are added to it."""
 
@@ -96,10 +100,11 @@ class Candidate:
         bot: tuple[LogicalTimestamp, ...],
         src: LogicalTimestamp,
         cur: tuple[LogicalTimestamp, ...],
+        wire: bytes | None = None,
     ) -> None:
         self.kind, self.lt, self.objects, self.lt_co = kind, lt, objects, lt_co
         self.bot, self.src, self.cur = bot, src, cur
-        self.wire: Final = self._pack()
+        self.wire: Final = self._pack() if wire is None else wire
 
     def _pack(self) -> bytes:
         copies = self.kind is Kind.COPY
@@ -154,9 +159,17 @@ ZERO: Final = Candidate(Kind.ZERO, ZERO_TIMESTAMP, (), (), (), ZERO_TIMESTAMP, (
 Timestamps = tuple[LogicalTimestamp, ...]
 
 
-def method(lt: LogicalTimestamp, objects: tuple[int, ...], lt_co: Timestamps) -> Candidate:
-    """The record of a METHOD: src = lt, bot = cur = lt_co."""
-    return Candidate(Kind.METHOD, lt, objects, lt_co, lt_co, lt, lt_co)
+def method(lt: LogicalTimestamp, objects: tuple[int, ...], lt_co: Timestamps, wire: bytes | None = None) -> Candidate:
+    """The record of a METHOD: src = lt, bot = cur = lt_co; ``wire`` are its bytes where they are known."""
+    return Candidate(_METHOD, lt, objects, lt_co, lt_co, lt, lt_co, wire)
+
+
+def method_wire(lt: bytes, objects: tuple[int, ...], lt_co: Sequence[bytes]) -> bytes:
+    """The bytes of a METHOD from timestamps that are packed already."""
+    parts = [_METHOD_HEADS[len(objects)], lt]
+    for obj, condition in zip(objects, lt_co, strict=True):
+        parts += (obj.to_bytes(8, "big"), condition)
+    return b"".join(parts)
 
 
 def barrier(lt: LogicalTimestamp, objects: tuple[int, ...], lt_co: Timestamps) -> Candidate:
@@ -178,19 +191,27 @@ def copy(
     return Candidate(Kind.COPY, lt, objects, lt_co, bot, continues.src, cur)
 
 
+def _newest_version(records: Sequence[Candidate]) -> Candidate:
+    for record in reversed(records):
+        if record.kind is not _BARRIER:
+            return record
+    raise AssertionError("a history's base is never a barrier")
+
+
 class ReplicaHistory:
     """What one replica has accepted on one object, oldest first (Figure 3, line 105).
 
-    The first record, ``base``, is always established; the last, ``latest``, may be a barrier.  Never empty, strictly
-    ordered by timestamp.
+    The first record, ``base``, is always established; the last, ``latest``, may be a barrier; ``head`` is the newest
+    that has an object version.  Never empty, strictly ordered by timestamp.
     """
 
-    __slots__ = ("_digest", "base", "latest", "records", "wire")
+    __slots__ = ("_digest", "base", "head", "latest", "records", "wire")
 
     def __init__(self, records: Iterable[Candidate], wire: bytes | None = None) -> None:
         self.records: Final = tuple(records)
         self.base: Final = self.records[0]
         self.latest: Final = self.records[-1]
+        self.head: Final = self.latest if self.latest.kind is not _BARRIER else _newest_version(self.records)
         self._digest: bytes | None = None
         if wire is None:
             wire = _COUNT.pack(len(self.records)) + b"".join([r.wire for r in self.records])
@@ -202,14 +223,6 @@ class ReplicaHistory:
         if self._digest is None:
             self._digest = blake2b(self.wire, digest_size=DIGEST_BYTES).digest()
         return self._digest
-
-    @property
-    def head(self) -> Candidate:
-        """The newest record that has an object version."""
-        for record in reversed(self.records):
-            if record.kind is not Kind.BARRIER:
-                return record
-        raise AssertionError("a history's base is never a barrier")
 
     def find(self, lt: LogicalTimestamp) -> Candidate | None:
         """The record at a timestamp."""
@@ -294,8 +307,11 @@ def _parse_body_untrusted(code: int, count: int, data: bytes, at: int) -> Candid
     return Candidate(Kind.COPY, lt, ids, lt_co, tuple(bottoms) if continues else lt_co, src, tuple(currents))
 
 
-def parse_history_untrusted(data: bytes, obj: int) -> ReplicaHistory:
-    """The history of an object from its canonical bytes.  Raises MalformedMessage."""
+def parse_history_untrusted(data: bytes, obj: int, likely: Sequence[Candidate] = ()) -> ReplicaHistory:
+    """The history of an object from its canonical bytes.  Raises MalformedMessage.
+
+    ``likely`` are sound records that may well be in it: bytes are compared with theirs before they are parsed.
+    """
     if len(data) < _COUNT.size:
         raise MalformedMessage("truncated history")
     (count,) = _COUNT.unpack_from(data)
@@ -304,7 +320,12 @@ def parse_history_untrusted(data: bytes, obj: int) -> ReplicaHistory:
     records: list[Candidate] = []
     at = _COUNT.size
     for _ in range(count):
-        record, at = parse_candidate_untrusted(data, at)
+        for record in likely:
+            if data.startswith(record.wire, at):
+                at += len(record.wire)
+                break
+        else:
+            record, at = parse_candidate_untrusted(data, at)
         if record.kind is not Kind.ZERO and obj not in record.objects:
             raise MalformedMessage("history holds a record of another object")
         if records and record.lt <= records[-1].lt:
@@ -326,12 +347,14 @@ class ObjectHistorySet:
 
     __slots__ = ("groups", "mask", "obj")
 
-    def __init__(self, obj: int, groups: Iterable[tuple[ReplicaHistory, int]]) -> None:
+    def __init__(self, obj: int, groups: Iterable[tuple[ReplicaHistory, int]], mask: int | None = None) -> None:
+        """``mask`` are all of the groups' servers, where that is known."""
         self.obj: Final = obj
         self.groups: Final = tuple(groups)
-        mask = 0
-        for _, servers in self.groups:
-            mask |= servers
+        if mask is None:
+            mask = 0
+            for _, servers in self.groups:
+                mask |= servers
         self.mask: Final = mask
 
     @classmethod

@@ -25,6 +25,10 @@ HELD_BYTES: Final = 16
 """Enough of a history's digest to say "unchanged": only the asker could profit from a collision."""
 
 
+Body = tuple[object, ...]
+"""What goes into a message's body."""
+
+
 class Type(IntEnum):
     """The first byte of a payload."""
 
@@ -85,11 +89,14 @@ class Query(NamedTuple):
         return _pack(Type.QUERY, number, body)
 
 
-class Update(NamedTuple):
+class Update:
     """A METHOD, BARRIER or COPY with this server's column of MACs."""
 
-    request: Request
-    column: bytes
+    __slots__ = ("column", "request")
+
+    def __init__(self, request: Request, column: bytes) -> None:
+        self.request: Final = request
+        self.column: Final = column
 
 
 class Adopt(NamedTuple):
@@ -175,16 +182,45 @@ class QueryReply(NamedTuple):
 
     def pack(self, number: int) -> bytes:
         """The payload."""
-        bodies: list[tuple[object, ...]] = []
-        vectors: list[bytes] = []
+        parts = ResultParts()
         for code, lts, answer, histories, followed in self.results:
-            shown = _shown_bodies(histories, vectors)
-            onward: tuple[object, ...] | None = None
+            shown = [parts.show(*history) for history in histories]
+            onward: Body | None = None
             if followed is not None:
                 obj, history, lt, follow_code, follow_answer = followed
-                onward = (obj, *_shown_bodies((history,), vectors), lt.pack(), follow_code, follow_answer)
-            bodies.append((code, [lt.pack() for lt in lts], answer, shown, onward))
-        return join_reply(Type.QUERY_REPLY, number, pack(bodies), vectors)
+                onward = (obj, parts.show(*history), lt.pack(), follow_code, follow_answer)
+            parts.add(code, [lt.pack() for lt in lts], answer, shown, onward)
+        return parts.pack(number)
+
+
+class ResultParts:
+    """A :class:`QueryReply` as replicas make it: what goes into the body, and the vectors of MACs behind it."""
+
+    __slots__ = ("_results", "_vectors", "size")
+
+    def __init__(self) -> None:
+        self._results: list[Body] = []
+        self._vectors: list[bytes] = []
+        self.size = 0
+        """Answers and histories together."""
+
+    def show(self, history: ReplicaHistory | None, vector: bytes) -> Body:
+        """A history for one of the results, in the order of the results; None as in :class:`Shown`."""
+        if vector:
+            self._vectors.append(vector)
+        if history is None:
+            return None, vector != b""
+        self.size += len(history.wire)
+        return history.wire, vector != b""
+
+    def add(self, code: Code, lts: list[bytes], answer: bytes, shown: list[Body], onward: Body | None = None) -> None:
+        """One more result; timestamps are packed, ``onward`` holds the fields of :class:`Followed`."""
+        self.size += len(answer)
+        self._results.append((code, lts, answer, shown, onward))
+
+    def pack(self, number: int) -> bytes:
+        """The payload."""
+        return join_reply(Type.QUERY_REPLY, number, pack(self._results), self._vectors)
 
 
 class UpdateReply(NamedTuple):
@@ -199,8 +235,13 @@ class UpdateReply(NamedTuple):
 
     def pack(self, number: int) -> bytes:
         """The payload."""
+        shown: list[Body] = []
         vectors: list[bytes] = []
-        body = pack((self.status, self.code, self.answer, _shown_bodies(self.histories, vectors), self.culled))
+        for history, vector in self.histories:
+            shown.append((None if history is None else history.wire, vector != b""))
+            if vector:
+                vectors.append(vector)
+        body = pack((self.status, self.code, self.answer, shown, self.culled))
         return join_reply(Type.UPDATE_REPLY, number, body, vectors)
 
 
@@ -262,13 +303,3 @@ def pack_update(number: int, body: bytes, column: bytes) -> bytes:
 def join_reply(kind: Type, number: int, body: bytes, vectors: Sequence[bytes] = ()) -> bytes:
     """The payload of a reply."""
     return b"".join((BODY_HEADER.pack(kind, number, len(body)), body, *vectors))
-
-
-def _shown_bodies(histories: Sequence[Shown], vectors: list[bytes]) -> list[tuple[bytes | None, bool]]:
-    """How histories stand in a body; their vectors are appended to those that go behind it."""
-    bodies: list[tuple[bytes | None, bool]] = []
-    for history, vector in histories:
-        bodies.append((None if history is None else history.wire, vector != b""))
-        if vector:
-            vectors.append(vector)
-    return bodies

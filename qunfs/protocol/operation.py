@@ -5,7 +5,7 @@ map of byte keys to byte values; keys that begin with a zero byte belong to the 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import InitVar, dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -19,6 +19,7 @@ RESERVED_PREFIX: Final = b"\x00"
 """Keys of an object's state that methods never see."""
 
 SESSION_BYTES: Final = 16
+NO_SESSION: Final = bytes(SESSION_BYTES)
 
 
 class MethodClass(IntEnum):
@@ -60,14 +61,17 @@ class MethodFailed(Exception):
         self.answer = answer
 
 
-class Context(NamedTuple):
+class Context:
     """What a method may read besides its objects' state."""
 
-    objects: tuple[int, ...]
-    argument: Any
-    credentials: Credentials
-    client_time: int
-    """The client's clock in nanoseconds since the epoch; zero in queries."""
+    __slots__ = ("argument", "client_time", "credentials", "objects")
+
+    def __init__(self, objects: tuple[int, ...], argument: Any, credentials: Credentials, client_time: int) -> None:
+        """``client_time`` is the client's clock in nanoseconds since the epoch; zero in queries."""
+        self.objects: Final = objects
+        self.argument: Final = argument
+        self.credentials: Final = credentials
+        self.client_time: Final = client_time
 
 
 MethodBody = Callable[[Mapping[int, ObjectView], Context], bytes]
@@ -123,7 +127,6 @@ class Registry:
         return self._methods.get((name, version))
 
 
-@dataclass(slots=True, unsafe_hash=True)  # frozen in all but name: setting the fields of a frozen one is slow
 class Operation:
     """One method call on one or several objects (Figure 3, line 102), with what makes it run exactly once.
 
@@ -131,21 +134,45 @@ class Operation:
     cache remembers an update: the same at every re-issue.  Queries have no home, session or sequence.  Never changed.
     """
 
-    objects: tuple[int, ...]
-    types: tuple[str, ...]
-    method: str
-    version: int
-    argument: bytes
-    credentials: Credentials
-    client_time: int = 0
-    home: int = 0
-    session: bytes = bytes(SESSION_BYTES)
-    sequence: int = 0
-    received: InitVar[bytes] = b""
-    """The bytes it was parsed from, when it came over the network."""
-    _wire: bytes = field(init=False, compare=False, repr=False)
+    __slots__ = (
+        "_wire",
+        "argument",
+        "client_time",
+        "credentials",
+        "home",
+        "method",
+        "objects",
+        "sequence",
+        "session",
+        "types",
+        "version",
+    )
 
-    def __post_init__(self, received: bytes) -> None:
+    def __init__(
+        self,
+        objects: tuple[int, ...],
+        types: tuple[str, ...],
+        method: str,
+        version: int,
+        argument: bytes,
+        credentials: Credentials,
+        client_time: int = 0,
+        home: int = 0,
+        session: bytes = NO_SESSION,
+        sequence: int = 0,
+        received: bytes = b"",
+    ) -> None:
+        """``received`` are the bytes it was parsed from, when it came over the network."""
+        self.objects: Final = objects
+        self.types: Final = types
+        self.method: Final = method
+        self.version: Final = version
+        self.argument: Final = argument
+        self.credentials: Final = credentials
+        self.client_time: Final = client_time
+        self.home: Final = home
+        self.session: Final = session
+        self.sequence: Final = sequence
         self._wire = received
 
     @property
@@ -157,8 +184,21 @@ class Operation:
             self._wire = pack((*call, *self.credentials, *once))
         return self._wire
 
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Operation) and self.wire == other.wire)
+
+    def __hash__(self) -> int:
+        return hash(self.wire)
+
 
 _SHAPE: Final = (tuple, tuple, str, int, bytes, int, int, tuple, int, int, bytes, int)
+_OBJECTS_MAX: Final = DEFAULT_LIMITS.objects_per_operation_max
+_ARGUMENT_MAX: Final = DEFAULT_LIMITS.argument_bytes_max
+_GROUPS_MAX: Final = DEFAULT_LIMITS.groups_max
+_ID_END: Final = 1 << 32
+_TIME_END: Final = 1 << 63
+_NUMBER_END: Final = 1 << 64
+_unpack: Final = msgpack.unpackb
 
 
 def parse_operation_untrusted(data: bytes) -> Operation:
@@ -166,40 +206,53 @@ def parse_operation_untrusted(data: bytes) -> Operation:
 
     The bytes as sent are what gets hashed: another encoding of the same fields is another operation.
     """
-    limits = DEFAULT_LIMITS
     try:
-        fields = msgpack.unpackb(data, use_list=False)
+        fields = _unpack(data, use_list=False)
     except Exception as error:  # msgpack raises half a dozen unrelated types on bad input
         raise MalformedMessage("operation is not msgpack") from error
     if type(fields) is not tuple or tuple(map(type, fields)) != _SHAPE:
         raise MalformedMessage("operation of a wrong shape")
+    objects: tuple[Any, ...]
+    types: tuple[Any, ...]
+    groups: tuple[Any, ...]
+    name: str
+    argument: bytes
+    session: bytes
+    version: int
+    uid: int
+    gid: int
+    client_time: int
+    home: int
+    sequence: int
     objects, types, name, version, argument, uid, gid, groups, client_time, home, session, sequence = fields
-    if not 1 <= len(objects) <= limits.objects_per_operation_max or len(types) != len(objects):
+    if not 1 <= len(objects) <= _OBJECTS_MAX or len(types) != len(objects):
         raise MalformedMessage("operation on too many objects, or not of one type each")
     below = 0
-    for obj, kind in zip(objects, types, strict=True):
-        if type(obj) is not int or not below < obj < 1 << 64 or type(kind) is not str or len(kind) > 32:
+    for place, obj in enumerate(objects):
+        kind = types[place]
+        if type(obj) is not int or not below < obj < _NUMBER_END or type(kind) is not str or len(kind) > 32:
             raise MalformedMessage("operation's objects or types out of bounds")
         below = obj
     sound = (
         0 < len(name) <= 64
-        and 0 <= version < 1 << 32
-        and len(argument) <= limits.argument_bytes_max
-        and 0 <= uid < 1 << 32
-        and 0 <= gid < 1 << 32
-        and len(groups) <= limits.groups_max
-        and (not groups or (set(map(type, groups)) == {int} and min(groups) >= 0 and max(groups) < 1 << 32))
-        and 0 <= client_time < 1 << 63
+        and 0 <= version < _ID_END
+        and len(argument) <= _ARGUMENT_MAX
+        and 0 <= uid < _ID_END
+        and 0 <= gid < _ID_END
+        and (not groups or _sound_groups(groups))
+        and 0 <= client_time < _TIME_END
         and (home == 0 or home in objects)
         and len(session) == SESSION_BYTES
-        and 0 <= sequence < 1 << 64
+        and 0 <= sequence < _NUMBER_END
     )
     if not sound:
         raise MalformedMessage("operation out of bounds")
-    credentials = Credentials(uid, gid, groups)
-    return Operation(
-        objects, types, name, version, argument, credentials, client_time, home, session, sequence, received=data
-    )
+    credentials = tuple.__new__(Credentials, (uid, gid, groups))
+    return Operation(objects, types, name, version, argument, credentials, client_time, home, session, sequence, data)
+
+
+def _sound_groups(groups: tuple[Any, ...]) -> bool:
+    return len(groups) <= _GROUPS_MAX and set(map(type, groups)) == {int} and min(groups) >= 0 and max(groups) < _ID_END
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,38 +5,30 @@ commits, and only then sends: no history that is not yet durable leaves the repl
 version which this replica lacks is parked until object sync has fetched it, and then runs again from the start.
 """
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import le
 from typing import Any, Final, NamedTuple
 
 from mypy_extensions import mypyc_attr
 
 from qunfs.protocol.acceptance import accept
-from qunfs.protocol.admission import RepairRate, Rights, credentials_refusal, in_time, refusal
+from qunfs.protocol.admission import RepairRate, Rights, in_time, refusal
 from qunfs.protocol.authenticator import MAC_BYTES, Authenticator
-from qunfs.protocol.classify import Request, RequestRefused, setup
+from qunfs.protocol.classify import Request, RequestRefused, Setup, setup
 from qunfs.protocol.errors import MalformedMessage, VersionMissing
-from qunfs.protocol.execution import Code, Execution, run_query, run_update
+from qunfs.protocol.execution import Code, run_update
 from qunfs.protocol.history import (
-    LT_BYTES,
     ZERO_TIMESTAMP,
     Candidate,
     Kind,
     LogicalTimestamp,
     ReplicaHistory,
-    unpack_timestamp,
 )
 from qunfs.protocol.limits import DEFAULT_LIMITS, Limits
 from qunfs.protocol.messages import (
-    HELD_BYTES,
     Adopt,
-    Followed,
     Query,
-    QueryItem,
-    QueryReply,
-    QueryResult,
     Shown,
     Status,
     StatusQuery,
@@ -49,16 +41,20 @@ from qunfs.protocol.messages import (
     Vouch,
     VouchReply,
 )
-from qunfs.protocol.operation import Method, MethodClass, Operation, Registry, parse_operation_untrusted
+from qunfs.protocol.operation import MethodClass, Operation, Registry
 from qunfs.protocol.quorum import QuorumSystem, servers_of
+from qunfs.protocol.reading import Reader
 from qunfs.protocol.store import Difference, StoreView
-from qunfs.protocol.sync import Finished, JobKey, Synchroniser, answer_sync, rows_digest
+from qunfs.protocol.sync import Finished, JobKey, Synchroniser, answer_sync
 from qunfs.protocol.wire import parse_reply_untrusted, parse_to_server_untrusted
 
 _ANSWERS_KEPT: Final = 4_096
 """Answers of accepted updates remembered for late repeats, beside those stored with the versions."""
-_UNCHANGED: Final = Shown(None, b"")
-_REPLY_TYPES: Final = (Type.QUERY_REPLY, Type.UPDATE_REPLY, Type.STATUS_REPLY, Type.VOUCH_REPLY, Type.SYNC_REPLY)
+_COUNTED: Final = [kind.name.lower() for kind in Kind]
+_UPDATE: Final = MethodClass.UPDATE
+_REPLY_TYPES: Final = frozenset(
+    map(int, (Type.QUERY_REPLY, Type.UPDATE_REPLY, Type.STATUS_REPLY, Type.VOUCH_REPLY, Type.SYNC_REPLY))
+)
 
 
 class Origin(NamedTuple):
@@ -94,7 +90,8 @@ def _is_in_all(candidate: Candidate, own: Sequence[ReplicaHistory]) -> bool:
 
 def _is_current(candidate: Candidate, own: Sequence[ReplicaHistory]) -> bool:
     """Figure 3, line 1007, on every object."""
-    return all(map(le, [history.latest.lt for history in own], candidate.cur))
+    ahead = [place for place, current in enumerate(candidate.cur) if own[place].latest.lt > current]
+    return not ahead
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -114,6 +111,7 @@ class Replica:
     ) -> None:
         self.server, self.quorums, self.store, self.limits = server, quorums, store, limits
         self._authenticator, self._registry, self._rights = authenticator, registry, rights
+        self._reader = Reader(store, registry, authenticator)
         self._sync = Synchroniser(server, quorums, store, limits)
         self._parked: dict[JobKey, list[_Parked]] = {}
         self._parked_count = 0
@@ -121,7 +119,7 @@ class Replica:
         self._answers: OrderedDict[LogicalTimestamp, tuple[Candidate, bytes]] = OrderedDict()
         self._rate = RepairRate()
         self._describe = describe
-        self.counters: Counter[str] = Counter()
+        self.counters: defaultdict[str, int] = defaultdict(int)
 
     # ---- the driver's side
 
@@ -138,7 +136,9 @@ class Replica:
             number, message = parse_to_server_untrusted(payload, client, self.store.history)
             reply: bytes | None
             if isinstance(message, Query):
-                reply = self._query(origin, message).pack(number)
+                self.counters["queries"] += len(message.items)
+                rights = None if origin.is_server else self._rights.get(origin.principal)
+                reply = self._reader.answer(message.items, rights, self.limits.reply_bytes_max).pack(number)
             elif isinstance(message, Update):
                 outcome = self._update(origin, message, payload, now, wall_ns)
                 reply = None if outcome is None else outcome.pack(number)
@@ -155,7 +155,7 @@ class Replica:
             else:
                 assert isinstance(message, StatusQuery)
                 reply = StatusReply(self.status()).pack(number)
-            sends = [] if reply is None else [Send(origin, -1, reply)]
+            sends = [] if reply is None else [tuple.__new__(Send, (origin, -1, reply))]
         if self._sync.outgoing:
             sends += self._outgoing()
         return sends
@@ -185,72 +185,6 @@ class Replica:
         self._sync.outgoing.clear()
         return asked
 
-    # ---- queries
-
-    def _query(self, origin: Origin, query: Query) -> QueryReply:
-        self.counters["queries"] += len(query.items)
-        results: list[QueryResult] = []
-        room = self.limits.reply_bytes_max
-        for item in query.items:
-            if room <= 0:
-                raise MalformedMessage("queries with more to answer than a reply can hold")
-            result = self._answer_item(origin, item)
-            results.append(result)
-            room -= len(result.answer)
-            for history, _ in result.shown():
-                if history is not None:
-                    room -= len(history.wire)
-        return QueryReply(tuple(results))
-
-    def _answer_item(self, origin: Origin, item: QueryItem) -> QueryResult:
-        lts: list[LogicalTimestamp] = []
-        histories: list[Shown] = []
-        for obj, held in zip(item.objects, item.held, strict=True):
-            history = self.store.history(obj)
-            lts.append(history.head.lt)
-            unchanged = held and history.digest[:HELD_BYTES] == held
-            histories.append(_UNCHANGED if unchanged else self._show(obj, history, item.want_auth))
-        heads, shown = tuple(lts), tuple(histories)
-        if not item.operation:
-            return QueryResult(Code.OK, heads, b"", shown)
-        operation = parse_operation_untrusted(item.operation)
-        method = self._registry.find(operation.method, operation.version)
-        if method is None or method.kind is not MethodClass.QUERY or operation.objects != item.objects:
-            return QueryResult(Code.BAD_ARGUMENT, heads, b"", shown)
-        rights = self._rights.get(origin.principal)
-        if rights is None or origin.is_server or credentials_refusal(rights, operation) is not None:
-            return QueryResult(Code.BAD_ARGUMENT, heads, b"", shown)
-        at = heads
-        if item.at:
-            at = tuple([unpack_timestamp(item.at, i * LT_BYTES) for i in range(len(item.objects))])
-        try:
-            views = {obj: self.store.open(obj, lt) for obj, lt in zip(item.objects, at, strict=True)}
-            execution = run_query(method, operation, views)
-        except VersionMissing:
-            return QueryResult(Code.NO_VERSION, at, b"", shown)
-        answer = execution.answer if item.whole else rows_digest(((execution.answer, None),), False)
-        followed = self._follow(method, operation, execution, item)
-        return QueryResult(execution.code, at, answer, shown, followed)
-
-    def _follow(self, method: Method, operation: Operation, execution: Execution, item: QueryItem) -> Followed | None:
-        if method.follow is None or execution.code is not Code.OK:
-            return None
-        target = method.follow(execution.answer)
-        if target is None:
-            return None
-        obj, kind, name = target
-        follower = self._registry.find(name, operation.version)
-        if follower is None:
-            return None
-        history = self.store.history(obj)
-        lt = history.head.lt
-        onward = Operation((obj,), (kind,), name, operation.version, b"\xc0", operation.credentials)
-        result = run_query(follower, onward, {obj: self.store.open(obj, lt)})
-        return Followed(obj, self._show(obj, history, item.want_auth), lt, result.code, result.answer)
-
-    def _show(self, obj: int, history: ReplicaHistory, want_auth: bool) -> Shown:
-        return Shown(history, self._authenticator.tags(obj, history).vector if want_auth else b"")
-
     # ---- updates, barriers and copies (Figure 3, lines 1000-1030)
 
     def _update(self, origin: Origin, message: Update, payload: bytes, now: float, wall_ns: int) -> UpdateReply | None:
@@ -273,15 +207,14 @@ class Replica:
             return UpdateReply(Status.CULLED, culled=culled)
         if not _is_current(candidate, own):
             return self._fail(candidate)
-        conditioned = dict(zip(candidate.objects, made.conditioned, strict=True))
-        longest = max([len(history.records) for history in own])
-        if request.operation is None:
-            if longest >= self.limits.records_per_history_max:
+        is_repair = request.operation is None
+        bound = self.limits.records_per_history_max if is_repair else self.limits.records_before_refusal_max
+        for history in own:
+            if len(history.records) >= bound:
                 return UpdateReply(Status.BUSY)
-            return self._repair(request, candidate, conditioned, origin, payload, now)
-        if longest >= self.limits.records_before_refusal_max:
-            return UpdateReply(Status.BUSY)
-        return self._method(request, request.operation, candidate, conditioned, origin, payload, now)
+        if request.operation is None:
+            return self._repair(request, made, origin, payload, now)
+        return self._method(request, request.operation, made, origin, payload, now)
 
     def _own(self, candidate: Candidate) -> list[ReplicaHistory]:
         """This replica's histories of a candidate's objects, in their order."""
@@ -332,7 +265,8 @@ class Replica:
                 at += len(macs)
                 honest = history.latest.lt.time <= newest
                 invalid = self._authenticator.invalid(obj, history, mask, macs) if honest else servers_of(mask)
-                culled += [(obj, server) for server in invalid]
+                if invalid:
+                    culled += [(obj, server) for server in invalid]
         return tuple(culled)
 
     def _fail(self, candidate: Candidate) -> UpdateReply:
@@ -340,23 +274,27 @@ class Replica:
         return UpdateReply(Status.FAIL, histories=self._current(candidate.objects))
 
     def _current(self, objects: Sequence[int]) -> tuple[Shown, ...]:
-        return tuple([self._show(obj, self.store.history(obj), want_auth=True) for obj in objects])
+        shown: list[Shown] = []
+        for obj in objects:
+            history = self.store.history(obj)
+            shown.append(Shown(history, self._authenticator.tags(obj, history).vector))
+        return tuple(shown)
 
     def _method(
         self,
         request: Request,
         operation: Operation,
-        candidate: Candidate,
-        conditioned: Mapping[int, Candidate],
+        made: Setup,
         origin: Origin,
         payload: bytes,
         now: float,
     ) -> UpdateReply | None:
+        candidate = made.candidate
         method = self._registry.find(operation.method, operation.version)
-        if method is None or method.kind is not MethodClass.UPDATE:
+        if method is None or method.kind is not _UPDATE:
             return UpdateReply(Status.REFUSED, answer=f"unknown update method {operation.method}".encode())
         try:
-            views = {obj: self.store.open(obj, lt) for obj, lt in zip(candidate.objects, candidate.lt_co, strict=True)}
+            views = {obj: self.store.open(obj, candidate.lt_co[at]) for at, obj in enumerate(candidate.objects)}
         except VersionMissing:
             return self._park_for_versions(request, candidate, origin, payload, now)
         run = run_update(method, operation, request.client, candidate.lt.time, views, self.limits)
@@ -364,37 +302,37 @@ class Replica:
             self.counters["answered"] += 1
             return UpdateReply(Status.ANSWERED, run.code, run.answer, self._current(candidate.objects))
         redo = {obj: view.changes() for obj, view in views.items()}
-        return self._accept(candidate, redo, run.answer, conditioned)
+        return self._accept(candidate, redo, run.answer, made.conditioned)
 
     def _repair(
         self,
         request: Request,
-        candidate: Candidate,
-        conditioned: Mapping[int, Candidate],
+        made: Setup,
         origin: Origin,
         payload: bytes,
         now: float,
     ) -> UpdateReply | None:
+        candidate = made.candidate
         redo: dict[int, Difference] = {}
         if candidate.kind is Kind.COPY:
             if not all(self.store.has_version(obj, candidate.conditioned_on(obj)) for obj in candidate.objects):
                 return self._park_for_versions(request, candidate, origin, payload, now)
             redo = {obj: {} for obj in candidate.objects}
-        return self._accept(candidate, redo, b"", conditioned)
+        return self._accept(candidate, redo, b"", made.conditioned)
 
     def _accept(
         self,
         candidate: Candidate,
         redo: Mapping[int, Difference],
         answer: bytes,
-        conditioned: Mapping[int, Candidate] | None,
+        conditioned: Sequence[Candidate] | None,
     ) -> UpdateReply:
         accept(self.store, candidate, redo, answer, conditioned)
-        self.counters["adopted" if conditioned is None else candidate.kind.name.lower()] += 1
+        self.counters["adopted" if conditioned is None else _COUNTED[candidate.kind]] += 1
         self._answers[candidate.lt] = (candidate, answer)
         if len(self._answers) > _ANSWERS_KEPT:
             self._answers.popitem(last=False)
-        return UpdateReply(Status.ACCEPTED, answer=answer, histories=self._current(candidate.objects))
+        return UpdateReply(Status.ACCEPTED, Code.OK, answer, self._current(candidate.objects))
 
     # ---- inline repair: vouched adoption
 

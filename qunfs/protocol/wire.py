@@ -16,6 +16,7 @@ from qunfs.protocol.errors import MalformedMessage
 from qunfs.protocol.execution import Code
 from qunfs.protocol.history import (
     LT_BYTES,
+    ZERO,
     Kind,
     LogicalTimestamp,
     ObjectHistorySet,
@@ -53,6 +54,15 @@ from qunfs.protocol.operation import SESSION_BYTES, Operation, parse_operation_u
 
 _SHORT_HISTORY_BYTES: Final = 4096
 """Longer ones are rare and not remembered: anybody can send them, and they would fill the memory."""
+_unpack: Final = msgpack.unpackb
+_OBJECTS_MAX: Final = DEFAULT_LIMITS.objects_per_operation_max
+_EVIDENCE_MAX: Final = DEFAULT_LIMITS.evidence_sets_max
+_SERVERS_MAX: Final = DEFAULT_LIMITS.servers_max
+_OBJECT_END: Final = 1 << 64
+_MASK_END: Final = 1 << _SERVERS_MAX
+_BODY: Final = BODY_HEADER.size
+_METHOD: Final = Kind.METHOD
+_UPDATE: Final = int(Type.UPDATE)
 _UPDATE_KINDS: Final = {int(kind): kind for kind in (Kind.METHOD, Kind.BARRIER, Kind.COPY)}
 _TYPES: Final = {int(t): t for t in Type}
 _CODES: Final = tuple(Code)
@@ -105,18 +115,9 @@ def _bytes_untrusted(value: object, bound: int) -> bytes:
     return value
 
 
-def split_untrusted(payload: bytes) -> tuple[Type, int, bytes]:
-    """Type, request number and body of a payload."""
-    try:
-        kind, number = HEADER.unpack_from(payload)
-        return _TYPES[kind], number, payload[HEADER.size :]
-    except (struct.error, KeyError) as error:
-        raise MalformedMessage("unknown message") from error
-
-
 def _unpack_untrusted(body: bytes) -> Any:
     try:
-        return msgpack.unpackb(body, use_list=False, max_ext_len=0)
+        return _unpack(body, use_list=False, max_ext_len=0)
     except Exception as error:  # msgpack raises half a dozen unrelated types on bad input
         raise MalformedMessage("body is not msgpack") from error
 
@@ -129,13 +130,12 @@ def parse_to_server_untrusted(payload: bytes, client: int, known: Known | None =
     """Request number and message that a client or server sent; ``client`` is who the connection belongs to."""
     if not payload:
         raise MalformedMessage("unknown message")
-    if payload[0] == Type.UPDATE:
+    if payload[0] == _UPDATE:
         return _update_untrusted(payload, client, known)
-    kind, number, body = split_untrusted(payload)
-    parse = _TO_SERVER.get(kind)
-    if parse is None:
-        raise MalformedMessage(f"{kind.name} is not a request")
-    return number, parse(_unpack_untrusted(body))
+    parse = _TO_SERVER.get(payload[0])
+    if parse is None or len(payload) < HEADER.size:
+        raise MalformedMessage("not a request")
+    return HEADER.unpack_from(payload)[1], parse(_unpack_untrusted(payload[HEADER.size :]))
 
 
 def _update_untrusted(payload: bytes, client: int, known: Known | None) -> tuple[int, Update]:
@@ -143,26 +143,38 @@ def _update_untrusted(payload: bytes, client: int, known: Known | None) -> tuple
         _, number, length = BODY_HEADER.unpack_from(payload)
     except struct.error as error:
         raise MalformedMessage("truncated update") from error
-    end = BODY_HEADER.size + length
+    end = _BODY + length
     if end > len(payload):
         raise MalformedMessage("truncated update")
-    fields = _fields_untrusted(_unpack_untrusted(payload[BODY_HEADER.size : end]), int, bytes, bytes, tuple, tuple)
+    fields = _unpack_untrusted(payload[_BODY:end])
+    if type(fields) is not tuple or len(fields) != 5:
+        raise MalformedMessage("field of a wrong shape")
     code, session, operation_wire, views, evidence = fields
+    if (
+        type(code) is not int
+        or type(session) is not bytes
+        or type(operation_wire) is not bytes
+        or type(views) is not tuple
+        or type(evidence) is not tuple
+    ):
+        raise MalformedMessage("field of a wrong shape")
     kind = _UPDATE_KINDS.get(code)
     if kind is None or len(session) != SESSION_BYTES:
         raise MalformedMessage("unknown kind of update")
     operation: Operation | None = None
-    if (kind is Kind.METHOD) != bool(operation_wire):
+    if (kind is _METHOD) != (operation_wire != b""):
         raise MalformedMessage("only a METHOD has an operation")
     if operation_wire:
         operation = parse_operation_untrusted(operation_wire)
-    parsed_views = _sets_untrusted(views, DEFAULT_LIMITS.objects_per_operation_max, known)
-    parsed_evidence = _sets_untrusted(evidence, DEFAULT_LIMITS.evidence_sets_max, known) if evidence else ()
+    parsed_views = _sets_untrusted(views, _OBJECTS_MAX, known)
+    parsed_evidence = _sets_untrusted(evidence, _EVIDENCE_MAX, known) if evidence else ()
     objects = tuple([v.obj for v in parsed_views])
     if not objects or (operation is not None and (objects != operation.objects or session != operation.session)):
         raise MalformedMessage("views do not fit the operation")
     shown = 0
-    for histories in parsed_views + parsed_evidence:
+    for histories in parsed_views:
+        shown += histories.mask.bit_count()
+    for histories in parsed_evidence:
         shown += histories.mask.bit_count()
     column = payload[end:]
     if len(column) != MAC_BYTES * shown:
@@ -176,45 +188,59 @@ def _sets_untrusted(value: tuple[Any, ...], bound: int, known: Known | None) -> 
     sets: list[ObjectHistorySet] = []
     below = 0
     for item in value:
-        obj, groups = _fields_untrusted(item, int, tuple)
-        if not below < obj < 1 << 64:
+        if type(item) is not tuple or len(item) != 2:
+            raise MalformedMessage("field of a wrong shape")
+        obj, groups = item
+        if type(obj) is not int or type(groups) is not tuple:
+            raise MalformedMessage("field of a wrong shape")
+        if not below < obj < _OBJECT_END:
             raise MalformedMessage("history sets not in ascending order of object ids")
         below = obj
-        sets.append(ObjectHistorySet(obj, _groups_untrusted(groups, obj, known) if groups else ()))
+        sets.append(_set_untrusted(obj, groups, known) if groups else ObjectHistorySet(obj, ()))
     return tuple(sets)
 
 
-def _groups_untrusted(groups: tuple[Any, ...], obj: int, known: Known | None) -> list[tuple[ReplicaHistory, int]]:
-    if len(groups) > DEFAULT_LIMITS.servers_max:
+def _set_untrusted(obj: int, groups: tuple[Any, ...], known: Known | None) -> ObjectHistorySet:
+    if len(groups) > _SERVERS_MAX:
         raise MalformedMessage("list too long")
     mine = None if known is None else known(obj)
     parsed: list[tuple[ReplicaHistory, int]] = []
     seen, lowest = 0, 0
     for group in groups:
-        wire, mask = _fields_untrusted(group, bytes, int)
+        if type(group) is not tuple or len(group) != 2:
+            raise MalformedMessage("field of a wrong shape")
+        wire, mask = group
+        if type(wire) is not bytes or type(mask) is not int:
+            raise MalformedMessage("field of a wrong shape")
         low = mask & -mask
-        if not 0 < mask < 1 << DEFAULT_LIMITS.servers_max or mask & seen or low <= lowest:
+        if not 0 < mask < _MASK_END or mask & seen or low <= lowest:
             raise MalformedMessage("server bitmaps not in canonical form")
         seen, lowest = seen | mask, low
-        history = mine if mine is not None and mine.wire == wire else _parse_history_untrusted(wire, obj)
+        if mine is None:
+            history = _parse_history_untrusted(wire, obj)
+        else:
+            history = mine if mine.wire == wire else parse_history_untrusted(wire, obj, (ZERO, mine.base, mine.latest))
         parsed.append((history, mask))
     if len(parsed) > 1 and len({history.wire for history, _ in parsed}) != len(parsed):
         raise MalformedMessage("the same history twice")
-    return parsed
+    return ObjectHistorySet(obj, parsed, seen)
 
 
 def _query_untrusted(body: object) -> Query:
     items: list[QueryItem] = []
     for item in _list_untrusted(body, DEFAULT_LIMITS.queries_per_message_max):
-        ids, held, operation, at, want_auth, whole = _fields_untrusted(item, tuple, tuple, bytes, bytes, bool, bool)
-        if not 0 < len(ids) <= DEFAULT_LIMITS.objects_per_operation_max or len(held) != len(ids):
+        ids, held, _, at, _, _ = _fields_untrusted(item, tuple, tuple, bytes, bytes, bool, bool)
+        if not 0 < len(ids) <= _OBJECTS_MAX or len(held) != len(ids):
             raise MalformedMessage("query of too many objects, or without what is held of each")
-        for obj, digest in zip(ids, held, strict=True):
-            if type(obj) is not int or not 0 < obj < 1 << 64 or type(digest) is not bytes or len(digest) > HELD_BYTES:
-                raise MalformedMessage("not an object id, or not the digest of a history")
+        for place, obj in enumerate(ids):
+            digest = held[place]
+            if type(obj) is not int or not 0 < obj < _OBJECT_END:
+                raise MalformedMessage("not an object id")
+            if type(digest) is not bytes or len(digest) > HELD_BYTES:
+                raise MalformedMessage("not the digest of a history")
         if at and len(at) != LT_BYTES * len(ids):
             raise MalformedMessage("query of a version that is not one timestamp for each object")
-        items.append(QueryItem(ids, held, operation, at, want_auth, whole))
+        items.append(tuple.__new__(QueryItem, item))
     return Query(tuple(items))
 
 
@@ -241,12 +267,12 @@ def _sync_untrusted(body: object) -> Sync:
     return Sync(_object_untrusted(obj), _timestamp_untrusted(base), _timestamp_untrusted(target), after, whole)
 
 
-_TO_SERVER: Final[dict[Type, Callable[[object], ToServer]]] = {
-    Type.QUERY: _query_untrusted,
-    Type.ADOPT: _adopt_untrusted,
-    Type.STATUS: _status_untrusted,
-    Type.VOUCH: _vouch_untrusted,
-    Type.SYNC: _sync_untrusted,
+_TO_SERVER: Final[dict[int, Callable[[object], ToServer]]] = {
+    int(Type.QUERY): _query_untrusted,
+    int(Type.ADOPT): _adopt_untrusted,
+    int(Type.STATUS): _status_untrusted,
+    int(Type.VOUCH): _vouch_untrusted,
+    int(Type.SYNC): _sync_untrusted,
 }
 
 

@@ -5,6 +5,7 @@ Nothing is lost and nothing takes time; replicas that sync from each other do so
 
 from collections.abc import Mapping, Sequence
 from random import Random
+from typing import Any, TypeVar
 
 from qunfs.protocol.admission import Rights, Squash
 from qunfs.protocol.authenticator import MAC_BYTES, Authenticator, column
@@ -40,6 +41,19 @@ A, B, C = 60, 61, 62
 """Objects whose preferred quorums begin at servers 0, 1 and 2."""
 ISOLATED = 9
 LIAR = 5
+
+
+Altered = TypeVar("Altered", Operation, Request)
+_CALL = ("objects", "types", "method", "version", "argument", "credentials")
+_FIELDS = {
+    Operation: (*_CALL, "client_time", "home", "session", "sequence"),
+    Request: ("kind", "client", "session", "operation", "views", "evidence"),
+}
+
+
+def altered(value: Altered, **changes: Any) -> Altered:
+    """The operation or request with other fields."""
+    return type(value)(**{name: getattr(value, name) for name in _FIELDS[type(value)]} | changes)
 
 
 class Scripted:

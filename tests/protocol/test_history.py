@@ -11,6 +11,7 @@ from qunfs.protocol.history import (
     LT_BYTES,
     ZERO,
     ZERO_HISTORY,
+    Candidate,
     Kind,
     LogicalTimestamp,
     ObjectHistorySet,
@@ -18,6 +19,7 @@ from qunfs.protocol.history import (
     barrier,
     copy,
     method,
+    method_wire,
     parse_candidate_untrusted,
     parse_history_untrusted,
     unpack_timestamp,
@@ -47,6 +49,35 @@ def test_histories_survive_the_wire(history: ReplicaHistory) -> None:
     assert parsed == history
     assert parsed.digest == history.digest
     assert parsed.head.kind is not Kind.BARRIER
+
+
+@given(histories(), st.lists(candidates(), max_size=3), st.data())
+def test_a_history_reads_the_same_whatever_the_reader_expects(
+    history: ReplicaHistory, others: list[Candidate], data: st.DataObject
+) -> None:
+    likely = data.draw(st.permutations([ZERO, *history.records[:2], *others]))
+    parsed = parse_history_untrusted(history.wire, OBJ, likely)
+    assert (parsed.records, parsed.wire) == (history.records, history.wire)
+    cut = history.wire[: data.draw(st.integers(0, len(history.wire) - 1))]
+    with pytest.raises(MalformedMessage):
+        parse_history_untrusted(cut, OBJ, likely)
+
+
+@given(timestamps(), st.data())
+def test_the_bytes_of_a_method_can_be_made_of_packed_timestamps(lt: LogicalTimestamp, data: st.DataObject) -> None:
+    objects = tuple(sorted(data.draw(st.sets(st.integers(1, (1 << 64) - 1), min_size=1, max_size=8))))
+    lt_co = tuple([data.draw(timestamps()) for _ in objects])
+    assert method_wire(lt.pack(), objects, [one.pack() for one in lt_co]) == method(lt, objects, lt_co).wire
+
+
+@given(histories())
+def test_the_head_is_the_newest_record_that_is_no_barrier(history: ReplicaHistory) -> None:
+    assert history.head == max((r for r in history.records if r.kind is not Kind.BARRIER), key=lambda r: r.lt)
+
+
+def test_no_history_is_made_of_barriers_only() -> None:
+    with pytest.raises(AssertionError, match="never a barrier"):
+        ReplicaHistory((barrier(LogicalTimestamp(1, 1, 1, bytes(32)), (OBJ,), (ZERO.lt,)),))
 
 
 @given(histories(), st.data())

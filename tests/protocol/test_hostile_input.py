@@ -19,7 +19,7 @@ from qunfs.protocol.history import (
 )
 from qunfs.protocol.messages import Query, QueryItem, Status, Sync, Vouch, pack_update, pack_update_body
 from qunfs.protocol.replica import Origin
-from tests.protocol.scripted import A, Scripted
+from tests.protocol.scripted import A, Scripted, altered
 from tests.simulation.clock import WALL_ORIGIN_NS
 
 CLIENT = Origin(False, 1, 1)
@@ -45,7 +45,7 @@ def test_the_version_that_an_update_is_conditioned_on_outlives_the_update() -> N
     early = None
     for turn in range(36):
         world.send(world.request(Kind.METHOD, (A,), most), most)
-        idle = replace(world.operation((A,)), argument=b"\xc1")
+        idle = altered(world.operation((A,)), argument=b"\xc1")
         request = Request(Kind.METHOD, 1, idle.session, idle, (world.view(A, most),))
         if turn >= 1:
             assert world.reply_to(request, 4).status is Status.ANSWERED

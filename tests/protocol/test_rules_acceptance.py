@@ -43,7 +43,7 @@ class Server:
 
     def accept(self, record: Candidate, source: Candidate = ZERO) -> None:
         redo = {} if record.lt.barrier else {obj: {} for obj in record.objects}
-        accept(self.store, record, redo, b"", dict.fromkeys(record.objects, source))
+        accept(self.store, record, redo, b"", (source,) * len(record.objects))
 
     def records(self, obj: int) -> tuple[Candidate, ...]:
         return self.store.history(obj).records

@@ -1,15 +1,14 @@
 """Compact timestamps (section 3.5): whatever a request consists of, another one of it is another timestamp."""
 
-from dataclasses import replace
-
 from qunfs.protocol.classify import Request, _digest
 from qunfs.protocol.history import ZERO, ZERO_HISTORY, Kind, LogicalTimestamp, ObjectHistorySet, ReplicaHistory, method
 from qunfs.protocol.operation import Credentials, Operation
+from tests.protocol.scripted import altered
 
 OBJ = 7
 OPERATION = Operation((OBJ,), ("ledger",), "ledger.append", 1, b"\xc0", Credentials(0, 0), 1, OBJ, b"s" * 16, 1)
 OTHER_OPERATIONS = [
-    replace(OPERATION, **{field: value})
+    altered(OPERATION, **{field: value})
     for field, value in {
         "objects": (OBJ + 1,),
         "types": ("counter",),
@@ -32,17 +31,17 @@ def test_everything_in_a_request_makes_its_timestamp() -> None:
     """The operation with all of its fields, kind, client, session, views, who showed them, evidence, lt_co."""
     requests = [
         REQUEST,
-        REQUEST._replace(kind=Kind.BARRIER),
-        REQUEST._replace(client=2),
-        REQUEST._replace(session=b"t" * 16),
-        REQUEST._replace(views=(ObjectHistorySet(OBJ, ((ZERO_HISTORY, 0b11111),)),)),
-        REQUEST._replace(views=(ObjectHistorySet(OBJ + 1, VIEW.groups),)),
-        REQUEST._replace(views=(OTHERS_VIEW,)),
-        REQUEST._replace(evidence=(VIEW,)),
-        REQUEST._replace(evidence=(OTHERS_VIEW,)),
-        REQUEST._replace(views=(), evidence=(VIEW,)),
-        REQUEST._replace(operation=None),
-        *[REQUEST._replace(operation=operation) for operation in OTHER_OPERATIONS],
+        altered(REQUEST, kind=Kind.BARRIER),
+        altered(REQUEST, client=2),
+        altered(REQUEST, session=b"t" * 16),
+        altered(REQUEST, views=(ObjectHistorySet(OBJ, ((ZERO_HISTORY, 0b11111),)),)),
+        altered(REQUEST, views=(ObjectHistorySet(OBJ + 1, VIEW.groups),)),
+        altered(REQUEST, views=(OTHERS_VIEW,)),
+        altered(REQUEST, evidence=(VIEW,)),
+        altered(REQUEST, evidence=(OTHERS_VIEW,)),
+        altered(REQUEST, views=(), evidence=(VIEW,)),
+        altered(REQUEST, operation=None),
+        *[altered(REQUEST, operation=operation) for operation in OTHER_OPERATIONS],
     ]
     digests = {_digest(request, CONDITION) for request in requests}
     digests |= {_digest(REQUEST, [ONE.latest.lt.pack()]), _digest(REQUEST, [])}
@@ -51,6 +50,6 @@ def test_everything_in_a_request_makes_its_timestamp() -> None:
 
 def test_neither_operation_nor_views_run_into_each_other() -> None:
     """Lengths and counts are hashed: no piece of one part passes for a piece of the next."""
-    views = REQUEST._replace(views=(VIEW, VIEW), evidence=(VIEW,))
-    evidence = REQUEST._replace(views=(VIEW,), evidence=(VIEW, VIEW))
+    views = altered(REQUEST, views=(VIEW, VIEW), evidence=(VIEW,))
+    evidence = altered(REQUEST, views=(VIEW,), evidence=(VIEW, VIEW))
     assert _digest(views, CONDITION) != _digest(evidence, CONDITION)

@@ -11,7 +11,7 @@ from qunfs.protocol.execution import Code
 from qunfs.protocol.history import Kind
 from qunfs.protocol.messages import Status
 from qunfs.protocol.operation import Credentials, Operation
-from tests.protocol.scripted import RIGHTS, A, B, Scripted
+from tests.protocol.scripted import RIGHTS, A, B, Scripted, altered
 from tests.simulation.objects import pack, unpack
 
 ALL = range(6)
@@ -45,7 +45,7 @@ def test_a_history_with_a_bad_mac_is_refused_and_not_culled(world: Scripted) -> 
 
 def test_evidence_with_a_bad_mac_is_refused_too(world: Scripted) -> None:
     request = world.request(Kind.METHOD, (A,), range(5))
-    shown = request._replace(evidence=(world.view(B, (5,)),))
+    shown = altered(request, evidence=(world.view(B, (5,)),))
     reply = world.reply_to(shown, 0, spoiled={5: BAD_MAC})
     assert reply is not None
     assert (reply.status, reply.culled) == (Status.CULLED, ((B, 5),))
@@ -75,16 +75,16 @@ def test_admission(world: Scripted) -> None:
     assert _refused(world, sound, READER) is Status.REFUSED
     assert _refused(world, sound, USER) is Status.REFUSED, "root is squashed"
     assert _refused(world, sound, PERSON) is Status.REFUSED, "another uid"
-    groups = replace(sound, credentials=Credentials(1000, 1000, (0,)))
+    groups = altered(sound, credentials=Credentials(1000, 1000, (0,)))
     assert _refused(world, groups, PERSON) is Status.REFUSED, "another supplementary group"
     assert _refused(world, sound, 33) is Status.REFUSED, "not in the cluster file"
     window = 600 * 10**9
     for time in (sound.client_time - window - 1, sound.client_time + window + 1):
-        assert _refused(world, replace(sound, client_time=time)) is Status.TIME
-    assert _refused(world, replace(sound, home=0)) is Status.REFUSED
-    assert _refused(world, replace(sound, sequence=0)) is Status.REFUSED
+        assert _refused(world, altered(sound, client_time=time)) is Status.TIME
+    assert _refused(world, altered(sound, home=0)) is Status.REFUSED
+    assert _refused(world, altered(sound, sequence=0)) is Status.REFUSED
     assert world.history(0, A) == before
-    assert _refused(world, replace(sound, client_time=sound.client_time + window)) is Status.ACCEPTED
+    assert _refused(world, altered(sound, client_time=sound.client_time + window)) is Status.ACCEPTED
 
 
 def test_readers_may_repair_now_and_then(world: Scripted) -> None:
@@ -174,7 +174,7 @@ def test_a_copy_is_not_accepted_over_a_later_barrier(world: Scripted) -> None:
 
 def test_a_method_that_fails_is_answered_and_makes_no_version(world: Scripted) -> None:
     """At exactly the conditioned-on versions: whoever is not current fails it."""
-    picky = replace(world.operation((A,)), argument=pack((b"x", [7])))
+    picky = altered(world.operation((A,)), argument=pack((b"x", [7])))
     request = Request(Kind.METHOD, 1, picky.session, picky, (world.view(A, QUORUM),))
     before = world.history(0, A)
     reply = world.reply_to(request, 0)

@@ -94,7 +94,7 @@ def test_updates_survive_the_wire() -> None:
     assert [(v.obj, v.mask) for v in request.evidence] == [(B, 0b100000)]
 
 
-@pytest.mark.parametrize("own", [HISTORY, ZERO_HISTORY])
+@pytest.mark.parametrize("own", [HISTORY, ZERO_HISTORY, ReplicaHistory(HISTORY.records[-1:])])
 def test_an_update_reads_the_same_whatever_the_reader_holds(own: ReplicaHistory) -> None:
     read = [parse_to_server_untrusted(_update_payload(), 4, known)[1] for known in (None, lambda _: own)]
     assert all(isinstance(message, Update) for message in read)

@@ -29,7 +29,9 @@ def walk(seed: int) -> tuple[list[list[ReplicaHistory]], int]:
         lt_co = tuple(conditioned[obj].lt for obj in objects)
         record = barrier(lt, objects, lt_co) if is_barrier else method(lt, objects, lt_co)
         straight += not is_barrier and acceptance._usual(store, record) is not None
-        acceptance.accept(store, record, {} if is_barrier else {obj: {} for obj in objects}, b"", conditioned)
+        acceptance.accept(
+            store, record, {} if is_barrier else {obj: {} for obj in objects}, b"", list(conditioned.values())
+        )
         seen.append([store.history(obj) for obj in OBJECTS])
     return seen, straight
 
