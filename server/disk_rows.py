@@ -19,7 +19,6 @@ from typing import Final
 import msgpack
 
 from qunfs.protocol.errors import StorageError
-from qunfs.protocol.store import Difference
 from server.journal import JOURNAL_BYTES, Journal, create_journal
 from server.lmdb_rows import MAP_BYTES_MIN, Durability, LmdbRows
 
@@ -79,10 +78,10 @@ class DiskRows:
         except OSError as error:
             raise self._fail(error) from error
 
-    def apply(self, changes: Difference) -> None:
+    def apply(self, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
         journal = self._journal
         try:
-            self._table.apply(sorted([*changes.items(), _mark(journal)]))  # in key order: page after page
+            self._table.apply(sorted([*rows, _mark(journal)]))  # in key order: page after page
             if self._is_damaged:
                 self._journal = self._replace(journal)
         except OSError as error:

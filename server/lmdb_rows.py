@@ -82,12 +82,13 @@ class LmdbRows:
                 self._transaction.abort()
                 self._transaction = None
             self.check()
-            self._make_room(sum([_PUT_BYTES + len(value or b"") for _, value in rows]))
+            changed = [(key, value) for key, value in rows if value is not None]
+            self._make_room(sum([len(value) for _, value in changed]) + _PUT_BYTES * len(rows))
             transaction = self._begin()
             with transaction.cursor() as cursor:
-                cursor.putmulti([(key, value) for key, value in rows if value is not None])
-            for key, value in rows:
-                if value is None:
+                cursor.putmulti(changed)
+            if len(changed) < len(rows):
+                for key in [key for key, value in rows if value is None]:
                     transaction.delete(key)
             self._commit(transaction)
         except (lmdb.Error, OSError, MemoryError) as error:

@@ -17,7 +17,7 @@ _BARRIER: Final = Kind.BARRIER
 class HeldObject:
     """One object; ``stored`` says whether it has any rows, ``prefix`` where those of its head begin."""
 
-    __slots__ = ("_gone", "head", "history", "keys", "obj", "prefix", "recorded", "rows", "stored", "tree")
+    __slots__ = ("gone", "head", "history", "keys", "obj", "prefix", "recorded", "rows", "stored", "tree")
 
     def __init__(self, obj: int, prefix: bytes, history: ReplicaHistory, tree: VersionTree, stored: bool) -> None:
         self.obj = obj
@@ -28,7 +28,7 @@ class HeldObject:
         """What may differ from the head's rows; None where a row goes away."""
         self.keys: list[bytes] = []
         """Some of the keys of ``rows``, in order: see :class:`~qunfs.protocol.store.Overlay`."""
-        self._gone: list[LogicalTimestamp] = []
+        self.gone: list[LogicalTimestamp] = []
         """The versions whose stored record is of no use any more."""
         self.take(history)
 
@@ -58,31 +58,29 @@ class HeldObject:
             version.redo = None
             more = -1
         if version.stored:
-            self._gone.append(version.lt)
+            self.gone.append(version.lt)
             more += 1
         return more
 
-    def waiting(self, changed: dict[bytes, bytes | None], heavy_bytes: int) -> None:
-        """Add what is to be written, None where a row goes away."""
-        prefix, tail = self.prefix, self.prefix[1:]
-        changed[b"o" + tail] = self.tree.root.lt.pack() + self.history.wire
-        for key, value in self.rows.items():
-            changed[prefix + key] = value
+    def take_rows(self, heavy_bytes: int) -> list[tuple[bytes, bytes | None]]:
+        """What is to be written, None where a row goes away; it waits no more."""
+        tree, prefix, tail = self.tree, self.prefix, self.prefix[1:]
+        taken: list[tuple[bytes, bytes | None]] = [(b"o" + tail, tree.root.lt.pack() + self.history.wire)]
+        taken += [(prefix + key, value) for key, value in self.rows.items()]
         prefix = b"v" + tail
-        for lt in self._gone:
-            changed[prefix + lt.pack()] = None
-        for version in self.tree.versions.values():
-            if version.redo is not None:
-                record = pack_record((version.parent or version).lt.pack(), version.answer, version.redo)
+        for version in tree.versions.values():
+            redo = version.redo
+            if redo is not None:
+                wire = version.lt.pack()
+                parent = version.parent
+                record = pack_record(wire if parent is None else parent.lt.pack(), version.answer, redo)
                 version.heavy = len(record) - len(version.answer) > heavy_bytes
-                changed[prefix + version.lt.pack()] = record
-
-    def written(self) -> None:
-        """What waited is in the rows."""
-        self.stored = True
+                version.redo, version.answer, version.stored = None, b"", True
+                taken.append((prefix + wire, record))
+        if self.gone:
+            taken += [(prefix + lt.pack(), None) for lt in self.gone]
+            self.gone.clear()
         self.rows.clear()
         self.keys.clear()
-        self._gone.clear()
-        for version in self.tree.versions.values():
-            if version.redo is not None:
-                version.redo, version.answer, version.stored = None, b"", True
+        self.stored = True
+        return taken

@@ -46,8 +46,8 @@ class Rows(Protocol):
         So many rows wait for it.  Raises StorageError.
         """
 
-    def apply(self, changes: Difference) -> None:
-        """Change the map, all or nothing, and drop the records.  Raises StorageError."""
+    def apply(self, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Change rows, None removing one, and drop the records; all or nothing.  Raises StorageError."""
 
     def recovered(self) -> Sequence[bytes]:
         """The records that an earlier process has appended and nobody applied."""
@@ -87,8 +87,8 @@ class MemoryRows:
         self._records.append(record)
         return True
 
-    def apply(self, changes: Difference) -> None:
-        for key, value in changes.items():
+    def apply(self, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
+        for key, value in rows:
             if value is None:
                 self.delete(key)
             else:
@@ -106,11 +106,13 @@ NO_ROWS: Final = MemoryRows()
 class Redo(dict[bytes, bytes | None]):
     """What changes from one version to another, with the values before: whoever adds the version need not read them."""
 
-    __slots__ = ("before", "version")
+    __slots__ = ("before", "before_bytes", "version")
 
     def __init__(self, version: object = None) -> None:
         self.version: Final = version
         """What the store opened the overlay on that this comes from."""
+        self.before_bytes = 0
+        """The size of the values before."""
         self.before: Final[dict[bytes, bytes | None]] = {}
         """The value before of every key."""
 
@@ -120,6 +122,7 @@ class Redo(dict[bytes, bytes | None]):
         redo = cls()
         for key, (before, after) in changes.items():
             redo.before[key], redo[key] = before, after
+            redo.before_bytes += len(before or b"")
         return redo
 
     def pairs(self) -> Changes:
@@ -205,6 +208,8 @@ class Overlay:
             if old != value:
                 redo[key] = value
                 before[key] = old
+                if old is not None:
+                    redo.before_bytes += len(old)
         return redo
 
     def _fetch(self, key: bytes) -> bytes | None:

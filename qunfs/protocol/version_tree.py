@@ -39,10 +39,8 @@ def inverse(changes: Changes) -> Changes:
 
 def pack_record(parent: bytes, answer: bytes, redo: Redo) -> bytes:
     """A version's stored form; the parent as packed timestamp."""
-    flat: list[bytes | None] = []
     before = redo.before
-    for key, after in redo.items():
-        flat += (key, before[key], after)
+    flat = [part for key, after in redo.items() for part in (key, before[key], after)]
     return b"".join((parent, _LENGTH.pack(len(answer)), answer, _pack(flat)))
 
 

@@ -79,8 +79,12 @@ _HEAVY_BYTES: Final = 16 * 1024
 """Records longer than this are cut down when their changes stop meaning anything."""
 _META: Final = b"m"
 _NOTHING: Final[Difference] = {}
+_NO_CHANGES: Final = Redo()
+_NONE: Final[set[LogicalTimestamp]] = set()
 _OBJECT: Final = struct.Struct(">cQ")
 _ID_END: Final = _OBJECT.size
+_UNLOGGED_BYTES: Final = 1024
+"""So much in memory that the log does not hold counts as one more row that waits."""
 _ZERO_KIND: Final = Kind.ZERO
 _pack: Final = msgpack.Packer().pack
 
@@ -120,9 +124,9 @@ class VersionStore:
         expected = _FORMAT + digest
         found = self._rows.get(_META)
         if found is None:
-            self._rows.apply({_META: expected, **dict(initial)})
+            self._rows.apply([(_META, expected), *initial])
         elif found == _FORMAT_WITHOUT_HEADERS + digest:
-            self._rows.apply({_META: expected, **self._missing_headers()})
+            self._rows.apply([(_META, expected), *self._missing_headers()])
         elif found != expected:
             what = (
                 "another genesis"
@@ -131,15 +135,15 @@ class VersionStore:
             )
             raise StorageError(f"the stored data was made for {what}: use the cluster directory it belongs to")
 
-    def _missing_headers(self) -> dict[bytes, bytes]:
+    def _missing_headers(self) -> list[tuple[bytes, bytes]]:
         """A header for every object that has versions and none."""
-        headers: dict[bytes, bytes] = {}
+        headers: list[tuple[bytes, bytes]] = []
         start = b"v"
         while (row := next(self._rows.scan(start, b"w"), None)) is not None:
             prefix = row[0][:_ID_END]
             header = b"o" + prefix[1:]
             if self._rows.get(header) is None:
-                headers[header] = ZERO_TIMESTAMP.pack() + ZERO_HISTORY.wire
+                headers.append((header, ZERO_TIMESTAMP.pack() + ZERO_HISTORY.wire))
             start = end_of(prefix)
         return headers
 
@@ -189,6 +193,9 @@ class VersionStore:
             known = self._load(obj)
         else:
             self._known.move_to_end(obj)  # here only: no request is served without opening its objects
+        head = known.head
+        if lt == head.lt and head.parent is not None:
+            return Overlay(self._rows if known.stored else NO_ROWS, known.prefix, known.rows, head, known.keys)
         return self._open(known, lt)
 
     def answer(self, obj: int, lt: LogicalTimestamp) -> bytes | None:
@@ -215,8 +222,12 @@ class VersionStore:
         self._calls.append((obj, lt, parent, redo, answer))
         version = tree.add(lt, origin)
         version.answer, version.redo = answer, net
+        if known.gone and lt in known.gone:
+            known.gone.remove(lt)
+            version.stored = True
+            self._waiting -= 1
         self._cached += 1
-        self._waiting += 1
+        self._waiting += 1 + net.before_bytes // _UNLOGGED_BYTES
         if obj not in self._dirty:
             self._soil(known)
         if len(tree.held) - known.recorded > self._kept_max + 1:  # the one just added does not count
@@ -255,23 +266,26 @@ class VersionStore:
         self._calls.append((obj, history.wire))
         if obj not in self._dirty:
             self._soil(known)
-        if known.head is not old:
-            self._move_rows(known, old)
+        head = known.head
+        if head is not old:
+            rows = known.rows
+            before = len(rows)
+            if head.parent is old and head.redo is not None:
+                rows.update(head.redo)
+            else:
+                rows.update(self._way(known, old, head))
+            self._waiting += len(rows) - before
         root = tree.root
         if root.lt == ZERO_TIMESTAMP and history.base.kind is not _ZERO_KIND:
             self._drop(known, root)  # it can be opened without
         if len(tree.held) - known.recorded > self._kept_max:
             self._collect(known)
 
-    def _move_rows(self, known: HeldObject, old: Version) -> None:
-        """Let the rows follow the head."""
-        head, rows = known.head, known.rows
-        before = len(rows)
-        if head.parent is old and head.redo is not None:
-            rows.update(head.redo)
-        else:
-            rows.update({key: value for key, (_, value) in self._changes(known, old, head).items()})
-        self._waiting += len(rows) - before
+    def _way(self, known: HeldObject, start: Version, end: Version) -> dict[bytes, bytes | None]:
+        """What is to be put into the rows where another version becomes the head."""
+        changes = self._changes(known, start, end)
+        self._waiting += _size(changes) // _UNLOGGED_BYTES
+        return {key: after for key, (_, after) in changes.items()}
 
     def _soil(self, known: HeldObject) -> None:
         self._dirty[known.obj] = known
@@ -308,13 +322,16 @@ class VersionStore:
 
     def checkpoint(self) -> None:
         """Make everything so far durable, in the rows; the log may begin anew.  Raises StorageError."""
-        changed: dict[bytes, bytes | None] = {}
-        for known in self._dirty.values():
-            known.waiting(changed, _HEAVY_BYTES)
-        self._rows.apply(changed)
-        for known in self._dirty.values():
-            known.written()
-        self._dirty, self._calls, self._waiting = {}, [], 0
+        changed: list[tuple[bytes, bytes | None]] = []
+        dirty, self._dirty, self._waiting = self._dirty, {}, 0
+        for obj in sorted(dirty):
+            changed += dirty[obj].take_rows(_HEAVY_BYTES)
+        try:
+            self._rows.apply(changed)
+        except StorageError:
+            self._known.clear()  # what is held there has not been written, and is not to be believed
+            raise
+        self._calls = []
 
     def _load(self, obj: int) -> HeldObject:
         known = self._dirty.get(obj)
@@ -405,9 +422,9 @@ class VersionStore:
         The spared one stays, and so does its parent: the history may be about to begin with it.
         """
         held = known.tree.held
-        safe: set[LogicalTimestamp] = set()
+        safe = _NONE
         if spared is not None:
-            safe.add(spared.lt)
+            safe = {spared.lt}
             if spared.parent is not None and known.history.find(spared.parent.lt) is None:
                 safe.add(spared.parent.lt)
         excess = len(held) - known.recorded - len(safe) - self._kept_max
@@ -424,8 +441,12 @@ class VersionStore:
         """Take a version other than the head out of the tree; its children move to its parent or to each other."""
         tree, children, parent = known.tree, version.children, version.parent
         if parent is None and len(children) == 1:  # the usual one
-            tree.shift_root(children[0])
-            self._lighten(known, children[0])
+            heir = children[0]
+            tree.shift_root(heir)
+            if heir.redo is not None:
+                heir.redo = _NO_CHANGES
+            elif heir.heavy:
+                self._lighten(known, heir)
         else:
             way: Changes = {}
             if parent is None:
@@ -439,7 +460,7 @@ class VersionStore:
             for child in children:
                 answer, changes = self._answer_of(known, child), compose(way, self._changes_of(known, child))
                 tree.move(child, parent)
-                self._waiting += known.record(child, answer, Redo.of(changes))
+                self._waiting += known.record(child, answer, Redo.of(changes)) + _size(changes) // _UNLOGGED_BYTES
             tree.remove(version)
         self._cached -= 1
         self._waiting += known.forget(version)
@@ -447,9 +468,13 @@ class VersionStore:
     def _lighten(self, known: HeldObject, root: Version) -> None:
         """The changes of what has become the root mean nothing any more."""
         if root.redo is not None:
-            root.redo = Redo()
+            root.redo = _NO_CHANGES
         elif root.heavy:
-            self._waiting += known.record(root, self._answer_of(known, root), Redo())
+            self._waiting += known.record(root, self._answer_of(known, root), _NO_CHANGES)
+
+
+def _size(changes: Changes) -> int:
+    return sum([len(before or b"") + len(after or b"") for before, after in changes.values()])
 
 
 def _damaged(prefix: bytes) -> StorageError:

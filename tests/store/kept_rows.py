@@ -49,7 +49,7 @@ class KeptRows:
             self.apply()
 
     def apply(self) -> None:
-        self.disk.apply(self.recent)
+        self.disk.apply(list(self.recent.items()))
         self.recent, self.batch = {}, {}
 
     def sync(self) -> None:

@@ -400,7 +400,7 @@ def test_a_disk_error_stops_everything(tmp_path, monkeypatch, durability, call):
         with pytest.raises(StorageError, match="free space"):
             rows.commit()
     disk = rows.disk
-    uses = (disk.sync, rows.commit, lambda: disk.apply({}), lambda: disk.get(b"a"), lambda: list(disk.scan(b"")))
+    uses = (disk.sync, rows.commit, lambda: disk.apply([]), lambda: disk.get(b"a"), lambda: list(disk.scan(b"")))
     for use in uses:
         with pytest.raises(StorageError, match="free space"):
             use()
@@ -483,7 +483,7 @@ def test_what_is_closed_is_of_no_use(tmp_path):
     rows.close()
     uses = (
         lambda: rows.append(b"", 0),
-        lambda: rows.apply({b"a": b""}),
+        lambda: rows.apply([(b"a", b"")]),
         rows.sync,
         lambda: rows.get(b"a"),
         lambda: list(rows.scan(b"")),
@@ -512,7 +512,7 @@ BATCHES = [{b"a": b"1", b"b": b"1"}, {b"a": b"2", b"b": None}, {b"c": b"3"}]
 @pytest.mark.parametrize("killed", ["", "_commit", "upgrade"])
 def test_a_log_of_the_release_before_is_taken(tmp_path, monkeypatch, durability, killed):
     rows = DiskRows(tmp_path, "sync")
-    rows.apply({b"b": b"0", b"d": b"0"})
+    rows.apply([(b"b", b"0"), (b"d", b"0")])
     rows.close()
     give_records_of_rows(tmp_path, BATCHES)
     if killed:
@@ -558,7 +558,7 @@ def test_what_comes_before_a_gap_is_applied_before_the_log_goes(tmp_path, monkey
         with monkeypatch.context() as patch:
             patch.setattr(server.disk_rows, killed, lambda *journal: next(calls)(*journal))
             with pytest.raises(StopIteration):
-                rows.apply({b"one": b"1"})
+                rows.apply([(b"one", b"1")])
         rows.close()
         with pytest.raises(StorageError, match="rebuild"):
             DiskRows(tmp_path, "sync")
@@ -566,7 +566,7 @@ def test_what_comes_before_a_gap_is_applied_before_the_log_goes(tmp_path, monkey
         assert rows.recovered() == []
         assert list(rows.scan(b"")) == [(b"one", b"1")]
     else:
-        rows.apply({b"one": b"1"})
+        rows.apply([(b"one", b"1")])
     assert rows.append(b"two again", 0)
     rows.close()
     rows = DiskRows(tmp_path, "sync")

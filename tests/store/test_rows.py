@@ -7,24 +7,24 @@ from qunfs.protocol.store import KEY_BYTES_MAX, NO_ROWS, MemoryRows, Overlay, Re
 
 
 def test_what_was_applied_is_there(rows):
-    rows.apply({b"k": b"v"})
+    rows.apply([(b"k", b"v")])
     assert rows.get(b"k") == b"v"
-    rows.apply({b"k": b""})
+    rows.apply([(b"k", b"")])
     assert rows.get(b"k") == b""
     assert rows.get(b"other") is None
 
 
 def test_removing_what_is_not_there_is_fine(rows):
-    rows.apply({b"k": None})
-    rows.apply({b"k": b"v"})
+    rows.apply([(b"k", None)])
+    rows.apply([(b"k", b"v")])
     for _ in range(2):
-        rows.apply({b"k": None})
+        rows.apply([(b"k", None)])
     assert rows.get(b"k") is None
     assert list(rows.scan(b"")) == []
 
 
 def test_scan_is_ordered_and_half_open(rows):
-    rows.apply({key: key * 2 for key in (b"b", b"a\xff", b"a", b"c", b"\xff\xff", b"\x00")})
+    rows.apply([(key, key * 2) for key in (b"b", b"a\xff", b"a", b"c", b"\xff\xff", b"\x00")])
     assert [key for key, _ in rows.scan(b"")] == [b"\x00", b"a", b"a\xff", b"b", b"c", b"\xff\xff"]
     assert list(rows.scan(b"a", b"b")) == [(b"a", b"aa"), (b"a\xff", b"a\xffa\xff")]
     assert [key for key, _ in rows.scan(b"a\x00", b"c")] == [b"a\xff", b"b"]
@@ -33,24 +33,24 @@ def test_scan_is_ordered_and_half_open(rows):
 
 
 def test_a_scan_may_be_abandoned(rows):
-    rows.apply({b"%03d" % i: b"" for i in range(100)})
+    rows.apply([(b"%03d" % i, b"") for i in range(100)])
     scan = rows.scan(b"010")
     assert next(scan) == (b"010", b"")
-    rows.apply({b"011": None})
+    rows.apply([(b"011", None)])
     del scan
-    rows.apply({b"000": b"x"})
+    rows.apply([(b"000", b"x")])
     assert [key for key, _ in rows.scan(b"", b"013")][-2:] == [b"010", b"012"]
 
 
 def test_values_of_any_size(rows):
     sizes = (0, 1, 4095, 4096, 100_000, 1 << 20)
-    rows.apply({b"%d" % size: bytes(size) for size in sizes})
+    rows.apply([(b"%d" % size, bytes(size)) for size in sizes])
     assert all(rows.get(b"%d" % size) == bytes(size) for size in sizes)
 
 
 def test_the_longest_state_key_fits(rows):
     key = b"r" + bytes(8) + b"\xff" * KEY_BYTES_MAX
-    rows.apply({key: b"v"})
+    rows.apply([(key, b"v")])
     assert list(rows.scan(key)) == [(key, b"v")]
     assert list(rows.scan(key + b"\x00")) == []
 
@@ -58,7 +58,7 @@ def test_the_longest_state_key_fits(rows):
 def test_records_outlive_a_crash_until_they_are_applied(medium):
     rows = medium.rows
     assert list(rows.recovered()) == []
-    rows.apply({b"k": b"1"})
+    rows.apply([(b"k", b"1")])
     rows = medium.crash()
     assert list(rows.recovered()) == []
     assert rows.append(b"one", 1)
@@ -67,7 +67,7 @@ def test_records_outlive_a_crash_until_they_are_applied(medium):
     rows = medium.crash()
     assert list(rows.recovered()) == [b"one", b"two"]
     assert rows.get(b"k") == b"1"
-    rows.apply({b"k": b"2", b"l": b"2"})
+    rows.apply([(b"k", b"2"), (b"l", b"2")])
     assert list(rows.recovered()) == []
     assert rows.append(b"three", 1)
     rows = medium.crash()
@@ -84,7 +84,7 @@ def test_when_there_is_no_room_for_a_record_nothing_is_done(medium_of, tmp_path)
         assert 2 < count < 60
         assert len(medium.crash().recovered()) == count
         assert not medium.rows.append(bytes(1000), 1)
-        medium.rows.apply({b"k": b"v"})
+        medium.rows.apply([(b"k", b"v")])
         assert medium.rows.append(b"fits", 1)
         assert list(medium.crash().recovered()) == [b"fits"]
         medium.close()

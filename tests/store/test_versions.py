@@ -63,8 +63,8 @@ class CountingRows(MemoryRows):
         return super().append(record, waiting)
 
     def apply(self, changes):
-        self.deletes += sum(value is None for value in changes.values())
-        self.puts += sum(value is not None for value in changes.values())
+        self.deletes += sum(value is None for _, value in changes)
+        self.puts += sum(value is not None for _, value in changes)
         super().apply(changes)
 
     def scan(self, start, stop=None):
@@ -279,7 +279,7 @@ def test_rows_of_another_cluster_or_release_are_refused(rows):
     for genesis in ({}, {ROOT: {b"mode": b"0700", b"owner": b"0"}}, {2: GENESIS[ROOT]}):
         with pytest.raises(StorageError, match="another genesis"):
             VersionStore(rows, genesis)
-    rows.apply({b"m": b"qunfs 99 "})
+    rows.apply([(b"m", b"qunfs 99 ")])
     with pytest.raises(StorageError, match="another release"):
         VersionStore(rows, GENESIS)
 
@@ -291,15 +291,15 @@ def test_damaged_rows_stop_the_replica(rows, damage):
     store.checkpoint()
     header, last = b"o" + OBJECT.to_bytes(8, "big"), b"v" + OBJECT.to_bytes(8, "big") + at(5).pack()
     if damage == "header":
-        rows.apply({header: b""})
+        rows.apply([(header, b"")])
     elif damage == "history":
-        rows.apply({header: rows.get(header)[:-1]})
+        rows.apply([(header, rows.get(header)[:-1])])
     elif damage == "parent":
-        rows.apply({last: at(77).pack() + rows.get(last)[45:]})
+        rows.apply([(last, at(77).pack() + rows.get(last)[45:])])
     elif damage == "version":
-        rows.apply({last: None})
+        rows.apply([(last, None)])
     else:
-        rows.apply({last: b""})
+        rows.apply([(last, b"")])
     with pytest.raises(StorageError, match="rebuild"):
         VersionStore(rows, GENESIS).history(OBJECT)
 
@@ -414,8 +414,8 @@ def test_rows_of_a_release_without_headers_for_what_awaits_acceptance_open(rows)
         store.add_version(obj, at(2), at(1), {b"b": b"2"}, b"done")
     store.set_history(OBJECT, records(0, 1))
     store.checkpoint()
-    rows.apply({b"o" + obj.to_bytes(8, "big"): None for obj in (ROOT, LAST)})
-    rows.apply({b"m": b"qunfs 1 " + rows.get(b"m")[8:]})
+    rows.apply([(b"o" + obj.to_bytes(8, "big"), None) for obj in (ROOT, LAST)])
+    rows.apply([(b"m", b"qunfs 1 " + rows.get(b"m")[8:])])
     for _ in range(2):
         store = VersionStore(rows, GENESIS)
         assert rows.get(b"m").startswith(b"qunfs 2 ")
@@ -423,7 +423,7 @@ def test_rows_of_a_release_without_headers_for_what_awaits_acceptance_open(rows)
         assert store.kept(OBJECT) == [at(1), at(2), ZERO_TIMESTAMP]
         assert state(store, at(2), ROOT) == {**GENESIS[ROOT], b"a": b"1", b"b": b"2"}
         assert state(store, at(2), LAST) == {b"a": b"1", b"b": b"2"}
-    rows.apply({b"m": b"qunfs 1 " + bytes(16)})
+    rows.apply([(b"m", b"qunfs 1 " + bytes(16))])
     with pytest.raises(StorageError, match="another genesis"):
         VersionStore(rows, GENESIS)
 
@@ -513,3 +513,24 @@ def test_a_version_dropped_and_added_again_between_two_checkpoints(medium):
         assert state(store, at(3)) == before
         assert store.answer(OBJECT, at(3)) == b"again"
         store = VersionStore(medium.crash(), GENESIS, limits)
+
+
+def test_what_waits_in_memory_and_is_not_in_the_log_counts_as_rows():
+    store = VersionStore(MemoryRows(), GENESIS)
+    store.add_version(OBJECT, at(1), ZERO_TIMESTAMP, {b"a": bytes(64 * 1024)}, b"")
+    store.set_history(OBJECT, records(1))
+    assert store._waiting == 3
+    store.checkpoint()
+    view = store.open(OBJECT, at(1))
+    view.delete(b"a")
+    store.add_version(OBJECT, at(2), at(1), view.changes(), b"")
+    assert store._waiting == 2 + 64
+    store.set_history(OBJECT, records(1, 2))
+    store.checkpoint()
+    store.set_history(OBJECT, records(1))
+    assert store._waiting == 2 + 64
+    store.checkpoint()
+    store.add_version(OBJECT, at(3), at(2), {b"a": b"", b"b": b""}, b"")
+    assert store._waiting == 2
+    store.add_version(OBJECT, at(4), at(1), {b"a": b""}, b"")
+    assert store._waiting == 3 + 64
