@@ -1,9 +1,7 @@
-"""The database: rows in LMDB, one write transaction at a time.
+"""The database: rows in LMDB, many of which change at a time, in one transaction.
 
-All reading and writing happens inside the open transaction, so that it sees its own changes; ``commit`` ends it.
-
-``sync``: commit returns when the data is on disk.  ``async``: commit leaves the data to the kernel through a writable
-map, which takes half the time; it survives the process but not the machine.  Writing to a mapped page whose block
+``sync``: ``apply`` returns when the data is on disk.  ``async``: it leaves the data to the kernel through a writable
+map, which takes half the time; that survives the process but not the machine.  Writing to a mapped page whose block
 cannot be allocated would kill the process, so blocks are allocated ahead of the writes and a full disk is an error.
 """
 
@@ -23,7 +21,7 @@ MAP_BYTES_MIN: Final = 4 << 30
 _AHEAD_BYTES: Final = 16 << 20
 """Blocks are allocated at least half as far ahead of what is used."""
 _PUT_BYTES: Final = 8192
-"""What a put or a delete takes at most besides the value: a page copied and a page split."""
+"""What changing a row takes at most besides the value: a page copied and a page split."""
 
 
 class LmdbRows:
@@ -37,11 +35,8 @@ class LmdbRows:
         self._allocates = durability == "async"
         self._failure: str | None = None
         self._transaction: lmdb.Transaction | None = None
-        self._changed_bytes = 0
-        """What the open transaction may take at most."""
+        """What reads go through; a new one when the rows have changed."""
         self._allocated_bytes = 0
-        self._room_bytes = 0
-        """Allocated and unused at the last commit, and allocated since."""
         self._file = -1
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -69,20 +64,6 @@ class LmdbRows:
         except lmdb.Error as error:
             raise self.fail(error) from error
 
-    def put(self, key: bytes, value: bytes) -> None:
-        self._reserve(_PUT_BYTES + len(value))
-        try:
-            (self._transaction or self._begin()).put(key, value)
-        except lmdb.Error as error:
-            raise self.fail(error) from error
-
-    def delete(self, key: bytes) -> None:
-        self._reserve(_PUT_BYTES)
-        try:
-            (self._transaction or self._begin()).delete(key)
-        except lmdb.Error as error:
-            raise self.fail(error) from error
-
     def scan(self, start: bytes, stop: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         try:
             with (self._transaction or self._begin()).cursor() as cursor:
@@ -94,37 +75,24 @@ class LmdbRows:
         except lmdb.Error as error:
             raise self.fail(error) from error
 
-    def commit(self) -> None:
-        if not self._changed_bytes:
-            return
-        try:
-            (self._transaction or self._begin()).commit()
-            self._transaction = None
-            self._changed_bytes = 0
-            self._make_room()
-        except (lmdb.Error, OSError, MemoryError) as error:
-            raise self.fail(error) from error
-
     def apply(self, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
-        """Change many rows in a transaction of their own, None removing one, and commit it."""
-        size = sum([_PUT_BYTES + len(value or b"") for _, value in rows])
+        """Change rows in one transaction, None removing one; in key order it goes page after page."""
         try:
-            assert not self._changed_bytes, "rows that wait for a commit"
-            if self._transaction is not None:  # it has only read, and the map cannot grow below it
+            if self._transaction is not None:  # the map cannot grow below it
                 self._transaction.abort()
                 self._transaction = None
             self.check()
-            self._make_room(size)
-            self._reserve(size)
+            changed = [(key, value) for key, value in rows if value is not None]
+            self._make_room(sum([len(value) for _, value in changed]) + _PUT_BYTES * len(rows))
             transaction = self._begin()
             with transaction.cursor() as cursor:
-                cursor.putmulti([(key, value) for key, value in rows if value is not None])
-            for key, value in rows:
-                if value is None:
+                cursor.putmulti(changed)
+            if len(changed) < len(rows):
+                for key in [key for key, value in rows if value is None]:
                     transaction.delete(key)
+            self._commit(transaction)
         except (lmdb.Error, OSError, MemoryError) as error:
             raise self.fail(error) from error
-        self.commit()
 
     def sync(self) -> None:
         """Bring everything committed to the disk, in either mode.  Raises StorageError."""
@@ -149,10 +117,9 @@ class LmdbRows:
         self._transaction = self._environment.begin(write=True)
         return self._transaction
 
-    def _reserve(self, size: int) -> None:
-        self._changed_bytes += size
-        if self._allocates and self._changed_bytes + _AHEAD_BYTES // 2 > self._room_bytes:
-            self._allocate()
+    def _commit(self, transaction: lmdb.Transaction) -> None:
+        transaction.commit()
+        self._transaction = None
 
     def _make_room(self, coming: int = 0) -> None:
         """Between transactions: a larger map where needed, and blocks for what comes next."""
@@ -160,18 +127,10 @@ class LmdbRows:
         used = (information["last_pgno"] + 1) * os.sysconf("SC_PAGE_SIZE")
         if 2 * (used + coming) > information["map_size"]:
             self._environment.set_mapsize(max(2 * information["map_size"], 4 * (used + coming)))
-        self._room_bytes = self._allocated_bytes - used
-        if self._allocates and self._room_bytes < _AHEAD_BYTES:
-            self._allocate()
-
-    def _allocate(self) -> None:
-        missing = max(self._changed_bytes - self._room_bytes, 0) + _AHEAD_BYTES
-        try:
+        missing = used + coming + _AHEAD_BYTES - self._allocated_bytes
+        if self._allocates and missing > _AHEAD_BYTES // 2:
             os.posix_fallocate(self._file, self._allocated_bytes, missing)
-        except OSError as error:
-            raise self.fail(error) from error
-        self._allocated_bytes += missing
-        self._room_bytes += missing
+            self._allocated_bytes += missing
 
     def fail(self, error: BaseException) -> StorageError:
         """What to raise; nothing is to be read or written any more."""

@@ -36,7 +36,7 @@ class ReplicaStore(VersionStore):
             return
         try:
             if clean:
-                self.commit()
+                self.checkpoint()
                 self._disk.sync()
             self._disk.close()
             if clean:
@@ -67,7 +67,6 @@ def open_store(
             _refuse_loss(directory, boot)
         rows = DiskRows(directory, durability, accept_loss)
         store = ReplicaStore(directory, rows, lock, genesis)
-        store.commit()
         rows.sync()  # what a killed async run left to the kernel, before its mark goes
         _write_mark(directory, durability, boot)
     except BaseException:

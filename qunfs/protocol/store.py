@@ -1,12 +1,13 @@
 """What a replica asks of its store, and the parts every store is made of.
 
-At the bottom lies one ordered map of bytes (:class:`Rows`), in memory or on disk.  :mod:`qunfs.protocol.versions` keeps
-all versions of all objects in it.  A method sees one version through an :class:`Overlay`, whose writes stay its own
-until the replica accepts the operation.
+At the bottom lies one ordered map of bytes with a log in front (:class:`Rows`), in memory or on disk.
+:mod:`qunfs.protocol.versions` keeps all versions of all objects in it.  A method sees one version through an
+:class:`Overlay`, whose writes stay its own until the replica accepts the operation.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final, Protocol
 
 from mypy_extensions import mypyc_attr
@@ -17,53 +18,62 @@ from qunfs.protocol.history import LogicalTimestamp, ReplicaHistory
 Difference = Mapping[bytes, bytes | None]
 """Keys that change and their new values; None where the key goes away."""
 
+Changes = dict[bytes, tuple[bytes | None, bytes | None]]
+"""Per key that differs: the value before and the value after, None where the key is absent."""
+
 KEY_BYTES_MAX: Final = 480
 """The longest key of an object's state: LMDB takes 511 bytes and the store puts 9 in front.  NFS names have 255."""
+_RECORDS_MAX: Final = 50
+"""Records that rows in memory take before they ask for what the log says."""
 
 
 class Rows(Protocol):
-    """An ordered map of bytes whose changes become durable together."""
+    """An ordered map of bytes, and a log of records that say what is to become of it.
+
+    What has been appended or applied outlives the process.  Only ``apply`` changes the map, and it takes the place of
+    every record before it.
+    """
 
     def get(self, key: bytes) -> bytes | None:
-        """The value of a key, changes that are not yet durable included."""
-
-    def put(self, key: bytes, value: bytes) -> None:
-        """Set a key."""
-
-    def delete(self, key: bytes) -> None:
-        """Remove a key if present."""
+        """The value of a key."""
 
     def scan(self, start: bytes, stop: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
-        """Rows with start <= key < stop, ascending and lazily; may be abandoned, must not see writes meanwhile."""
+        """Rows with start <= key < stop, ascending and lazily; may be abandoned, must not see changes meanwhile."""
 
-    def commit(self) -> None:
-        """Make every change so far durable.  Raises StorageError."""
+    def append(self, record: bytes, waiting: int) -> bool:
+        """Log a record; False, and nothing done, when it is time to apply what all of them say.
+
+        So many rows wait for it.  Raises StorageError.
+        """
+
+    def apply(self, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Change rows, None removing one, and drop the records; all or nothing.  Raises StorageError."""
+
+    def recovered(self) -> Sequence[bytes]:
+        """The records that an earlier process has appended and nobody applied."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class MemoryRows:
-    """Rows in memory; what has not been committed can be lost, as in a crash."""
+    """Rows in memory, which survive whoever uses them."""
 
     def __init__(self) -> None:
         self._values: dict[bytes, bytes] = {}
         self._keys: list[bytes] = []
-        self._committed: dict[bytes, bytes | None] = {}
-        """The committed value of each key that has changed since."""
+        self._records: list[bytes] = []
 
     def get(self, key: bytes) -> bytes | None:
         return self._values.get(key)
 
     def put(self, key: bytes, value: bytes) -> None:
-        old = self._values.get(key)
-        self._committed.setdefault(key, old)
-        if old is None:
+        """Set a key."""
+        if key not in self._values:
             insort(self._keys, key)
         self._values[key] = value
 
     def delete(self, key: bytes) -> None:
-        old = self._values.pop(key, None)
-        if old is not None:
-            self._committed.setdefault(key, old)
+        """Remove a key if present."""
+        if self._values.pop(key, None) is not None:
             del self._keys[bisect_left(self._keys, key)]
 
     def scan(self, start: bytes, stop: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
@@ -71,17 +81,22 @@ class MemoryRows:
         for at in range(bisect_left(keys, start), len(keys) if stop is None else bisect_left(keys, stop)):
             yield keys[at], values[keys[at]]
 
-    def commit(self) -> None:
-        self._committed.clear()
+    def append(self, record: bytes, waiting: int) -> bool:  # noqa: ARG002 - of any number of rows
+        if len(self._records) >= _RECORDS_MAX:
+            return False
+        self._records.append(record)
+        return True
 
-    def crash(self) -> None:
-        """Go back to the last commit."""
-        for key, value in list(self._committed.items()):
+    def apply(self, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
+        for key, value in rows:
             if value is None:
                 self.delete(key)
             else:
                 self.put(key, value)
-        self._committed.clear()
+        self._records.clear()
+
+    def recovered(self) -> Sequence[bytes]:
+        return tuple(self._records)
 
 
 NO_ROWS: Final = MemoryRows()
@@ -89,16 +104,31 @@ NO_ROWS: Final = MemoryRows()
 
 
 class Redo(dict[bytes, bytes | None]):
-    """What an overlay changed, with what it read to know: adding the version need not read the same keys again."""
+    """What changes from one version to another, with the values before: whoever adds the version need not read them."""
 
-    __slots__ = ("before", "version")
+    __slots__ = ("before", "before_bytes", "version")
 
-    def __init__(self, changes: Difference, before: Difference, version: object) -> None:
-        super().__init__(changes)
-        self.before: Final = before
-        """The values on which the changes were made, of these keys and perhaps others."""
+    def __init__(self, version: object = None) -> None:
         self.version: Final = version
-        """What the store opened the overlay on."""
+        """What the store opened the overlay on that this comes from."""
+        self.before_bytes = 0
+        """The size of the values before."""
+        self.before: Final[dict[bytes, bytes | None]] = {}
+        """The value before of every key."""
+
+    @classmethod
+    def of(cls, changes: Changes) -> "Redo":
+        """The same as a redo."""
+        redo = cls()
+        for key, (before, after) in changes.items():
+            redo.before[key], redo[key] = before, after
+            redo.before_bytes += len(before or b"")
+        return redo
+
+    def pairs(self) -> Changes:
+        """The same as changes."""
+        before = self.before
+        return {key: (before[key], after) for key, after in self.items()}
 
 
 class Overlay:
@@ -106,26 +136,34 @@ class Overlay:
 
     ``rows`` below ``prefix`` hold a materialised version and ``under`` what the wanted one differs in; ``version`` is
     the store's own mark of it.  Valid until its object's next change in the store.
+
+    ``keys``, where given, is a list that goes with ``under`` and starts empty: its keys in order, as far as somebody
+    has needed them.  It is brought up to date here and may serve again, as long as ``under`` only ever gains keys.
     """
 
-    __slots__ = ("_originals", "_prefix", "_rows", "_under", "_version", "_writes")
+    __slots__ = ("_keys", "_prefix", "_read", "_rows", "_under", "_version", "_writes")
 
-    def __init__(self, rows: Rows, prefix: bytes, under: Difference, version: object = None) -> None:
+    def __init__(
+        self, rows: Rows, prefix: bytes, under: Difference, version: object = None, keys: list[bytes] | None = None
+    ) -> None:
         self._rows = rows
         self._prefix = prefix
         self._under = under
         self._version = version
-        self._originals: dict[bytes, bytes | None] = dict(under) if under else {}
-        """The version's value of every key that was asked for, so that none is read twice."""
+        self._keys = keys
+        self._read: dict[bytes, bytes | None] = {}
+        """What the rows were asked for, so that nothing is asked twice."""
         self._writes: dict[bytes, bytes | None] = {}
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key."""
         if key in self._writes:
             return self._writes[key]
-        if key in self._originals:
-            return self._originals[key]
-        return self._original(key)
+        if key in self._under:
+            return self._under[key]
+        if key in self._read:
+            return self._read[key]
+        return None if self._rows is NO_ROWS else self._fetch(key)
 
     def put(self, key: bytes, value: bytes) -> None:
         """Set a key.  Raises LocalError for a key that no state can hold."""
@@ -139,30 +177,56 @@ class Overlay:
 
     def scan(self, start: bytes = b"", stop: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values with start <= key < stop, ascending, as they are at this call."""
-        if self._rows is NO_ROWS and not self._writes and not self._under:
+        rows, under, writes = self._rows, self._under, self._writes
+        if rows is NO_ROWS and not writes and not under:
             return iter(())
         if len(start) > KEY_BYTES_MAX:
             start = start[:KEY_BYTES_MAX] + b"\x00"  # no key lies in between, and rows take no longer ones
-        changed = {**self._under, **self._writes} if self._under else self._writes
-        patches = sorted(
-            item for item in changed.items() if item[0] >= start and (stop is None or item[0] < stop)
-        )  # keys differ, so that values are never compared
+        patches = self._patches(start, stop) if under else []
+        if writes:
+            changed = dict(patches)
+            for key, value in writes.items():
+                if key >= start and (stop is None or key < stop):
+                    changed[key] = value
+            patches = sorted(changed.items())  # keys differ, so that values are never compared
+        if rows is NO_ROWS:
+            return iter([(key, value) for key, value in patches if value is not None])
         end = end_of(self._prefix) if stop is None else self._prefix + stop
-        return patched(self._rows.scan(self._prefix + start, end), len(self._prefix), patches)
+        return patched(rows.scan(self._prefix + start, end), len(self._prefix), patches)
 
     def changes(self) -> Redo:
-        """The net difference to the version this was opened on, in key order."""
-        writes, originals = self._writes, self._originals
-        for key in writes:
-            if key not in originals:
-                self._original(key)
-        net = {key: writes[key] for key in sorted(writes) if originals[key] != writes[key]}
-        return Redo(net, originals, self._version)
+        """The net difference to the version this was opened on."""
+        redo = Redo(self._version)
+        before, under, read, no_rows = redo.before, self._under, self._read, self._rows is NO_ROWS
+        for key, value in self._writes.items():
+            if key in under:
+                old = under[key]
+            elif key in read:
+                old = read[key]
+            else:
+                old = None if no_rows else self._fetch(key)
+            if old != value:
+                redo[key] = value
+                before[key] = old
+                if old is not None:
+                    redo.before_bytes += len(old)
+        return redo
 
-    def _original(self, key: bytes) -> bytes | None:
+    def _fetch(self, key: bytes) -> bytes | None:
         value = self._rows.get(self._prefix + key) if len(key) <= KEY_BYTES_MAX else None
-        self._originals[key] = value
+        self._read[key] = value
         return value
+
+    def _patches(self, start: bytes, stop: bytes | None) -> list[tuple[bytes, bytes | None]]:
+        """What lies under, from one key to another."""
+        keys, under = self._keys, self._under
+        if keys is None:
+            keys = self._keys = []
+        if len(keys) != len(under):
+            keys += islice(under, len(keys), None)
+            keys.sort()
+        first = bisect_left(keys, start) if start else 0
+        return [(key, under[key]) for key in keys[first : len(keys) if stop is None else bisect_left(keys, stop)]]
 
 
 def end_of(prefix: bytes) -> bytes:

@@ -13,9 +13,7 @@ from typing import Final
 import msgpack
 
 from qunfs.protocol.history import LT_BYTES, LogicalTimestamp, unpack_timestamp
-
-Changes = dict[bytes, tuple[bytes | None, bytes | None]]
-"""Per key that differs: the value before and the value after, None where the key is absent."""
+from qunfs.protocol.store import Changes, Redo
 
 _LENGTH: Final = Struct(">I")
 _ANSWER: Final = LT_BYTES + _LENGTH.size
@@ -39,11 +37,10 @@ def inverse(changes: Changes) -> Changes:
     return {key: (after, before) for key, (before, after) in changes.items()}
 
 
-def pack_record(parent: bytes, answer: bytes, changes: Changes) -> bytes:
+def pack_record(parent: bytes, answer: bytes, redo: Redo) -> bytes:
     """A version's stored form; the parent as packed timestamp."""
-    flat: list[bytes | None] = []
-    for key, (before, after) in changes.items():
-        flat += (key, before, after)
+    before = redo.before
+    flat = [part for key, after in redo.items() for part in (key, before[key], after)]
     return b"".join((parent, _LENGTH.pack(len(answer)), answer, _pack(flat)))
 
 
@@ -64,13 +61,18 @@ def record_changes(record: bytes) -> Changes:
 
 
 class Version:
-    """One version's place in the tree."""
+    """One version's place in the tree, and its record as long as no row holds that."""
 
-    __slots__ = ("children", "heavy", "lt", "parent", "wire")
+    __slots__ = ("answer", "children", "heavy", "lt", "parent", "redo", "stored")
 
     def __init__(self, lt: LogicalTimestamp, parent: "Version | None" = None) -> None:
         self.lt: Final = lt
-        self.wire: Final = lt.pack()
+        self.answer = b""
+        """Of use with ``redo`` only."""
+        self.redo: Redo | None = None
+        """Its changes, while they wait to be stored."""
+        self.stored = False
+        """Whether a row holds a record of it, this one or an older one."""
         self.parent = parent
         """None at the root."""
         self.children: tuple[Version, ...] = ()
@@ -129,7 +131,8 @@ class VersionTree:
         heir.parent = None
         self.root = heir
         del self.versions[old.lt]
-        del self.held[bisect_left(self.held, old.lt)]
+        held = self.held
+        del held[0 if held[0] == old.lt else bisect_left(held, old.lt)]
 
     def remove(self, version: Version) -> None:
         """Forget a version that has no children any more."""

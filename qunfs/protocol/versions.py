@@ -1,4 +1,4 @@
-"""The versioned store: every object version that a replica holds, in one ordered map of bytes.
+"""The versioned store: every object version that a replica holds, in one ordered map of bytes with a log in front.
 
 The rows of an object's *head*, the version that the next operation most likely builds on, lie there as they are.  The
 other versions form a tree with it (:mod:`version_tree`), of which each is stored as its changes against its parent:
@@ -12,19 +12,26 @@ An update of the head therefore costs what it changes, whatever the object's siz
 nearby.  A version whose record is in the history is never collected; of the others the oldest go when there are too
 many.  The initial version is the object's genesis rows: it can always be opened, in the tree or not.
 
-Trees and histories of the objects in use are held in memory as well; rows are not.
+What becomes durable with a commit are not rows but the *calls* that changed something (``add_version``,
+``set_history``), as one record of the log.  What they do to the rows waits in memory (:mod:`held_object`) and is worked
+out at the next checkpoint only, once for whatever has changed often.  A store that finds records makes the same calls
+again; they do the same, for they depend on nothing but the rows, the calls before and the number of versions kept,
+which the record says.  Who changes what a call does to the rows has to give the log another format.
+
+Trees and histories of the objects in use are held in memory as well.
 """
 
 import struct
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 import msgpack
 from mypy_extensions import mypyc_attr
 
 from qunfs.protocol.errors import LocalError, MalformedMessage, StorageError, VersionMissing
+from qunfs.protocol.held_object import HeldObject
 from qunfs.protocol.history import (
     LT_BYTES,
     ZERO_HISTORY,
@@ -39,6 +46,7 @@ from qunfs.protocol.limits import DEFAULT_LIMITS, Limits
 from qunfs.protocol.store import (
     KEY_BYTES_MAX,
     NO_ROWS,
+    Changes,
     Difference,
     MemoryRows,
     Overlay,
@@ -48,12 +56,10 @@ from qunfs.protocol.store import (
     end_of,
 )
 from qunfs.protocol.version_tree import (
-    Changes,
     Version,
     VersionTree,
     compose,
     inverse,
-    pack_record,
     path,
     record_answer,
     record_changes,
@@ -73,50 +79,14 @@ _HEAVY_BYTES: Final = 16 * 1024
 """Records longer than this are cut down when their changes stop meaning anything."""
 _META: Final = b"m"
 _NOTHING: Final[Difference] = {}
+_NO_CHANGES: Final = Redo()
+_NONE: Final[set[LogicalTimestamp]] = set()
 _OBJECT: Final = struct.Struct(">cQ")
 _ID_END: Final = _OBJECT.size
-
-
-class _Known:
-    """What is held in memory of an object."""
-
-    __slots__ = (
-        "added",
-        "head",
-        "header_key",
-        "history",
-        "obj",
-        "recorded",
-        "rows_prefix",
-        "stored",
-        "tree",
-        "versions_prefix",
-    )
-
-    def __init__(self, obj: int, history: ReplicaHistory, tree: VersionTree, stored: bool) -> None:
-        self.obj = obj
-        self.header_key = _OBJECT.pack(b"o", obj)
-        self.rows_prefix = _OBJECT.pack(b"r", obj)
-        self.versions_prefix = _OBJECT.pack(b"v", obj)
-        self.tree = tree
-        self.stored = stored
-        """Whether the object has a header."""
-        self.added: tuple[Version, Changes] | None = None
-        """The version added last, most likely the next head, with its changes against its parent."""
-        self.take(history)
-
-    def take(self, history: ReplicaHistory) -> None:
-        """Set the history, the head and the number of versions that the history needs.  Raises VersionMissing."""
-        head, recorded, versions = None, 0, self.tree.versions
-        for record in history.records:
-            if record.kind is not Kind.BARRIER:
-                head = versions.get(record.lt)
-                recorded += 1
-                if head is None:
-                    raise VersionMissing(f"the version of {record} is in the history but not held")
-        if head is None:
-            raise LocalError("a history without an object version")
-        self.history, self.head, self.recorded = history, head, recorded
+_UNLOGGED_BYTES: Final = 1024
+"""So much in memory that the log does not hold counts as one more row that waits."""
+_ZERO_KIND: Final = Kind.ZERO
+_pack: Final = msgpack.Packer().pack
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -132,14 +102,21 @@ class VersionStore:
         self._rows = rows
         self._kept_max = limits.versions_kept_per_object
         self._cached_max = cached_versions
-        self._known: OrderedDict[int, _Known] = OrderedDict()
+        self._known: OrderedDict[int, HeldObject] = OrderedDict()
         self._cached = 0
+        self._dirty: dict[int, HeldObject] = {}
+        """The objects of which something waits to be written."""
+        self._waiting = 0
+        """How many rows wait, at most."""
+        self._calls: list[tuple[object, ...]] = []
+        """What was called since the last commit."""
         self._genesis = MemoryRows()
         self._genesis_objects: Final = frozenset(genesis)
         for obj, state in genesis.items():
             for key, value in state.items():
                 self._genesis.put(_OBJECT.pack(b"r", obj) + key, value)
         self._check_or_write_genesis()
+        self._replay()
 
     def _check_or_write_genesis(self) -> None:
         initial = list(self._genesis.scan(b""))
@@ -147,12 +124,9 @@ class VersionStore:
         expected = _FORMAT + digest
         found = self._rows.get(_META)
         if found is None:
-            self._rows.put(_META, expected)
-            for key, value in initial:
-                self._rows.put(key, value)
+            self._rows.apply([(_META, expected), *initial])
         elif found == _FORMAT_WITHOUT_HEADERS + digest:
-            self._add_headers()
-            self._rows.put(_META, expected)
+            self._rows.apply([(_META, expected), *self._missing_headers()])
         elif found != expected:
             what = (
                 "another genesis"
@@ -161,15 +135,44 @@ class VersionStore:
             )
             raise StorageError(f"the stored data was made for {what}: use the cluster directory it belongs to")
 
-    def _add_headers(self) -> None:
-        """Give a header to every object that has versions and none."""
+    def _missing_headers(self) -> list[tuple[bytes, bytes]]:
+        """A header for every object that has versions and none."""
+        headers: list[tuple[bytes, bytes]] = []
         start = b"v"
         while (row := next(self._rows.scan(start, b"w"), None)) is not None:
             prefix = row[0][:_ID_END]
             header = b"o" + prefix[1:]
             if self._rows.get(header) is None:
-                self._rows.put(header, ZERO_TIMESTAMP.pack() + ZERO_HISTORY.wire)
+                headers.append((header, ZERO_TIMESTAMP.pack() + ZERO_HISTORY.wire))
             start = end_of(prefix)
+        return headers
+
+    def _replay(self) -> None:
+        """Make the calls again that an earlier process made last."""
+        records = self._rows.recovered()
+        if not records:
+            return
+        kept_max = self._kept_max
+        try:
+            for record in records:
+                self._kept_max, calls = msgpack.unpackb(record, use_list=False)
+                for call in calls:
+                    self._call_again(call)
+        except (MalformedMessage, VersionMissing, LocalError, ValueError, TypeError) as error:
+            raise StorageError(
+                f"the log does not fit the stored data ({error}): rebuild this server from the others"
+            ) from error
+        self._kept_max = kept_max
+        self.checkpoint()
+
+    def _call_again(self, call: tuple[Any, ...]) -> None:
+        if len(call) == 2:
+            obj, history = call
+            VersionStore.set_history(self, obj, parse_history_untrusted(history, obj))
+        else:
+            obj, lt, parent, redo, answer = call
+            lt, parent = LogicalTimestamp._make(lt), LogicalTimestamp._make(parent)
+            VersionStore.add_version(self, obj, lt, parent, redo, answer)
 
     def history(self, obj: int) -> ReplicaHistory:
         return (self._known.get(obj) or self._load(obj)).history
@@ -190,12 +193,15 @@ class VersionStore:
             known = self._load(obj)
         else:
             self._known.move_to_end(obj)  # here only: no request is served without opening its objects
+        head = known.head
+        if lt == head.lt and head.parent is not None:
+            return Overlay(self._rows if known.stored else NO_ROWS, known.prefix, known.rows, head, known.keys)
         return self._open(known, lt)
 
     def answer(self, obj: int, lt: LogicalTimestamp) -> bytes | None:
         known = self._known.get(obj) or self._load(obj)
         version = known.tree.versions.get(lt)
-        return None if version is None or lt == ZERO_TIMESTAMP else record_answer(self._record(known, version))
+        return None if version is None or lt == ZERO_TIMESTAMP else self._answer_of(known, version)
 
     def add_version(
         self, obj: int, lt: LogicalTimestamp, parent: LogicalTimestamp, redo: Difference, answer: bytes
@@ -207,21 +213,27 @@ class VersionStore:
         if lt in tree.versions:
             return
         origin = tree.versions.get(parent)
+        net: Redo
         if isinstance(redo, Redo) and redo.version is origin and origin is not None:
-            changes: Changes = {key: (redo.before[key], value) for key, value in redo.items()}
+            net = redo
         else:
-            origin, changes = self._against_held(known, parent, redo)
-        root = tree.root
+            origin, net = self._against_held(known, parent, redo)
+            redo = dict(redo)
+        self._calls.append((obj, lt, parent, redo, answer))
         version = tree.add(lt, origin)
+        version.answer, version.redo = answer, net
+        if known.gone and lt in known.gone:
+            known.gone.remove(lt)
+            version.stored = True
+            self._waiting -= 1
         self._cached += 1
-        self._put_record(known, version, answer, changes)
-        known.added = (version, changes)
+        self._waiting += 1 + net.before_bytes // _UNLOGGED_BYTES
+        if obj not in self._dirty:
+            self._soil(known)
         if len(tree.held) - known.recorded > self._kept_max + 1:  # the one just added does not count
             self._collect(known, version)
-        if not known.stored or tree.root is not root:
-            self._put_header(known)
 
-    def _against_held(self, known: _Known, parent: LogicalTimestamp, redo: Difference) -> tuple[Version, Changes]:
+    def _against_held(self, known: HeldObject, parent: LogicalTimestamp, redo: Difference) -> tuple[Version, Redo]:
         """A version of the tree and the changes against it that are ``redo`` against the parent.
 
         Raises VersionMissing, and LocalError for a key that no state can hold.
@@ -236,7 +248,7 @@ class VersionStore:
                 changes[key] = (before, value)
         origin = known.tree.versions.get(parent)
         if origin is not None:
-            return origin, changes
+            return origin, Redo.of(changes)
         # made from the initial version, which has left the tree
         for key, (_, value) in changes.items():
             if value is None:
@@ -244,26 +256,40 @@ class VersionStore:
             else:
                 old.put(key, value)
         head = self._open(known, known.head.lt)
-        return known.head, {key: (before, value) for key, before, value in compare(head.scan(), old.scan())}
+        changes = {key: (before, value) for key, before, value in compare(head.scan(), old.scan())}
+        return known.head, Redo.of(changes)
 
     def set_history(self, obj: int, history: ReplicaHistory) -> None:
         known = self._known.get(obj) or self._load(obj)
         tree, old = known.tree, known.head
         known.take(history)
-        if known.head is not old:
-            rows, prefix = self._rows, known.rows_prefix
-            for key, (_, value) in self._changes(known, old, known.head).items():
-                if value is None:
-                    rows.delete(prefix + key)
-                else:
-                    rows.put(prefix + key, value)
-        known.added = None
+        self._calls.append((obj, history.wire))
+        if obj not in self._dirty:
+            self._soil(known)
+        head = known.head
+        if head is not old:
+            rows = known.rows
+            before = len(rows)
+            if head.parent is old and head.redo is not None:
+                rows.update(head.redo)
+            else:
+                rows.update(self._way(known, old, head))
+            self._waiting += len(rows) - before
         root = tree.root
-        if root.lt == ZERO_TIMESTAMP and history.records[0].kind is not Kind.ZERO:
+        if root.lt == ZERO_TIMESTAMP and history.base.kind is not _ZERO_KIND:
             self._drop(known, root)  # it can be opened without
         if len(tree.held) - known.recorded > self._kept_max:
             self._collect(known)
-        self._put_header(known)
+
+    def _way(self, known: HeldObject, start: Version, end: Version) -> dict[bytes, bytes | None]:
+        """What is to be put into the rows where another version becomes the head."""
+        changes = self._changes(known, start, end)
+        self._waiting += _size(changes) // _UNLOGGED_BYTES
+        return {key: after for key, (_, after) in changes.items()}
+
+    def _soil(self, known: HeldObject) -> None:
+        self._dirty[known.obj] = known
+        self._waiting += 1  # its header
 
     def difference(
         self, obj: int, base: LogicalTimestamp, target: LogicalTimestamp, after: bytes, limit_bytes: int
@@ -287,78 +313,118 @@ class VersionStore:
         return part, False
 
     def commit(self) -> None:
-        self._rows.commit()
-
-    def _load(self, obj: int) -> _Known:
-        header = self._rows.get(_OBJECT.pack(b"o", obj))
-        if header is None:
-            known = _Known(obj, ZERO_HISTORY, VersionTree(ZERO_TIMESTAMP), stored=False)
+        if not self._calls:
+            return
+        if self._rows.append(_pack((self._kept_max, self._calls)), self._waiting):
+            self._calls = []
         else:
-            known = self._read(obj, header)
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Make everything so far durable, in the rows; the log may begin anew.  Raises StorageError."""
+        changed: list[tuple[bytes, bytes | None]] = []
+        dirty, self._dirty, self._waiting = self._dirty, {}, 0
+        for obj in sorted(dirty):
+            changed += dirty[obj].take_rows(_HEAVY_BYTES)
+        try:
+            self._rows.apply(changed)
+        except StorageError:
+            self._known.clear()  # what is held there has not been written, and is not to be believed
+            raise
+        self._calls = []
+
+    def _load(self, obj: int) -> HeldObject:
+        known = self._dirty.get(obj)
+        if known is None:
+            prefix = _OBJECT.pack(b"r", obj)
+            header = self._rows.get(b"o" + prefix[1:])
+            if header is None:
+                stored = obj in self._genesis_objects
+                known = HeldObject(obj, prefix, ZERO_HISTORY, VersionTree(ZERO_TIMESTAMP), stored)
+            else:
+                known = self._read(obj, prefix, header)
         self._known[obj] = known
         self._cached += len(known.tree.held)
         while self._cached > self._cached_max and len(self._known) > 1:
             self._cached -= len(self._known.popitem(last=False)[1].tree.held)
         return known
 
-    def _read(self, obj: int, header: bytes) -> _Known:
-        prefix = _OBJECT.pack(b"v", obj)
+    def _read(self, obj: int, prefix: bytes, header: bytes) -> HeldObject:
+        records = b"v" + prefix[1:]
         parents: list[tuple[LogicalTimestamp, LogicalTimestamp]] = []
         heavy: list[LogicalTimestamp] = []
         try:
             history = parse_history_untrusted(header[LT_BYTES:], obj)
             tree = VersionTree(unpack_timestamp(header))
-            for key, record in self._rows.scan(prefix, prefix + b"\xff" * (LT_BYTES + 1)):
+            for key, record in self._rows.scan(records, records + b"\xff" * (LT_BYTES + 1)):
                 lt = unpack_timestamp(key, _ID_END)
-                if lt != tree.root.lt:
+                if lt == tree.root.lt:
+                    tree.root.stored = True
+                else:
                     parents.append((lt, record_parent(record)))
                 if len(record) > _HEAVY_BYTES:
                     heavy.append(lt)
             tree.load(parents)
-            known = _Known(obj, history, tree, stored=True)
+            known = HeldObject(obj, prefix, history, tree, stored=True)
         except (MalformedMessage, VersionMissing, KeyError, struct.error) as error:
             raise _damaged(prefix) from error
+        for lt, _ in parents:
+            tree.versions[lt].stored = True
         for lt in heavy:
             tree.versions[lt].heavy = True
         return known
 
-    def _open(self, known: _Known, lt: LogicalTimestamp) -> Overlay:
+    def _open(self, known: HeldObject, lt: LogicalTimestamp) -> Overlay:
         if lt == ZERO_TIMESTAMP:
-            rows = self._genesis if known.obj in self._genesis_objects else NO_ROWS
-            return Overlay(rows, known.rows_prefix, _NOTHING, known.tree.versions.get(lt))
+            rows: Rows = self._genesis if known.obj in self._genesis_objects else NO_ROWS
+            return Overlay(rows, known.prefix, _NOTHING, known.tree.versions.get(lt))
+        rows = self._rows if known.stored else NO_ROWS
+        version = known.head
+        if lt == version.lt:
+            return Overlay(rows, known.prefix, known.rows, version, known.keys)
         version = self._find(known, lt)
-        if version is known.head:
-            return Overlay(self._rows, known.rows_prefix, _NOTHING, version)
-        changes = self._changes(known, known.head, version)
-        return Overlay(self._rows, known.rows_prefix, {key: value for key, (_, value) in changes.items()}, version)
+        under = dict(known.rows)
+        under.update({key: value for key, (_, value) in self._changes(known, known.head, version).items()})
+        return Overlay(rows, known.prefix, under, version)
 
-    def _find(self, known: _Known, lt: LogicalTimestamp) -> Version:
+    def _find(self, known: HeldObject, lt: LogicalTimestamp) -> Version:
         version = known.tree.versions.get(lt)
         if version is None:
-            raise VersionMissing(f"object {known.rows_prefix[1:].hex()} has no version {lt}")
+            raise VersionMissing(f"object {known.prefix[1:].hex()} has no version {lt}")
         return version
 
-    def _changes(self, known: _Known, start: Version, end: Version) -> Changes:
+    def _changes(self, known: HeldObject, start: Version, end: Version) -> Changes:
         """The net changes from one version to another."""
-        if known.added is not None and known.added[0] is end and end.parent is start:
-            return known.added[1]
         undo, redo = path(start, end)
         changes: Changes = {}
         for version in undo:
-            changes = compose(changes, inverse(record_changes(self._record(known, version))))
+            changes = compose(changes, inverse(self._changes_of(known, version)))
         for version in redo:
-            changes = compose(changes, record_changes(self._record(known, version)))
+            changes = compose(changes, self._changes_of(known, version))
         return changes
 
-    def _collect(self, known: _Known, spared: Version | None = None) -> None:
+    def _changes_of(self, known: HeldObject, version: Version) -> Changes:
+        """A version's changes against its parent."""
+        return record_changes(self._record(known, version)) if version.redo is None else version.redo.pairs()
+
+    def _answer_of(self, known: HeldObject, version: Version) -> bytes:
+        return record_answer(self._record(known, version)) if version.redo is None else version.answer
+
+    def _record(self, known: HeldObject, version: Version) -> bytes:
+        record = self._rows.get(b"v" + known.prefix[1:] + version.lt.pack())
+        if record is None:
+            raise _damaged(known.prefix)
+        return record
+
+    def _collect(self, known: HeldObject, spared: Version | None = None) -> None:
         """Drop the oldest versions outside the history until there are few enough.
 
         The spared one stays, and so does its parent: the history may be about to begin with it.
         """
         held = known.tree.held
-        safe: set[LogicalTimestamp] = set()
+        safe = _NONE
         if spared is not None:
-            safe.add(spared.lt)
+            safe = {spared.lt}
             if spared.parent is not None and known.history.find(spared.parent.lt) is None:
                 safe.add(spared.parent.lt)
         excess = len(held) - known.recorded - len(safe) - self._kept_max
@@ -371,58 +437,44 @@ class VersionStore:
         for lt in [lt for lt in held if lt not in needed][:excess]:
             self._drop(known, known.tree.versions[lt])
 
-    def _drop(self, known: _Known, version: Version) -> None:
+    def _drop(self, known: HeldObject, version: Version) -> None:
         """Take a version other than the head out of the tree; its children move to its parent or to each other."""
-        children, parent = version.children, version.parent
+        tree, children, parent = known.tree, version.children, version.parent
         if parent is None and len(children) == 1:  # the usual one
-            self._drop_root(known, version, children[0])
-            return
-        if known.added is not None and known.added[0] in children:
-            known.added = None  # it gets another parent
-        way: Changes = {}
-        if parent is None:
-            parent = next(heir for heir in known.head.ancestry() if heir.parent is version)
-            children = tuple(child for child in children if child is not parent)
-            way = inverse(record_changes(self._record(known, parent)))
-            known.tree.move(parent, None)
-            if parent.heavy:
-                self._put_record(known, parent, record_answer(self._record(known, parent)), {})
-        elif children:
-            way = record_changes(self._record(known, version))
-        for child in children:
-            record = self._record(known, child)
-            known.tree.move(child, parent)
-            self._put_record(known, child, record_answer(record), compose(way, record_changes(record)))
-        known.tree.remove(version)
-        self._dropped(known, version)
-
-    def _drop_root(self, known: _Known, version: Version, heir: Version) -> None:
-        if known.added is not None and known.added[0] is heir:
-            known.added = None
-        known.tree.shift_root(heir)
-        if heir.heavy:
-            self._put_record(known, heir, record_answer(self._record(known, heir)), {})
-        self._dropped(known, version)
-
-    def _dropped(self, known: _Known, version: Version) -> None:
+            heir = children[0]
+            tree.shift_root(heir)
+            if heir.redo is not None:
+                heir.redo = _NO_CHANGES
+            elif heir.heavy:
+                self._lighten(known, heir)
+        else:
+            way: Changes = {}
+            if parent is None:
+                parent = next(heir for heir in known.head.ancestry() if heir.parent is version)
+                children = tuple(child for child in children if child is not parent)
+                way = inverse(self._changes_of(known, parent))
+                tree.move(parent, None)
+                self._lighten(known, parent)
+            elif children:
+                way = self._changes_of(known, version)
+            for child in children:
+                answer, changes = self._answer_of(known, child), compose(way, self._changes_of(known, child))
+                tree.move(child, parent)
+                self._waiting += known.record(child, answer, Redo.of(changes)) + _size(changes) // _UNLOGGED_BYTES
+            tree.remove(version)
         self._cached -= 1
-        if version.lt != ZERO_TIMESTAMP:
-            self._rows.delete(known.versions_prefix + version.wire)
+        self._waiting += known.forget(version)
 
-    def _record(self, known: _Known, version: Version) -> bytes:
-        record = self._rows.get(known.versions_prefix + version.wire)
-        if record is None:
-            raise _damaged(known.rows_prefix)
-        return record
+    def _lighten(self, known: HeldObject, root: Version) -> None:
+        """The changes of what has become the root mean nothing any more."""
+        if root.redo is not None:
+            root.redo = _NO_CHANGES
+        elif root.heavy:
+            self._waiting += known.record(root, self._answer_of(known, root), _NO_CHANGES)
 
-    def _put_record(self, known: _Known, version: Version, answer: bytes, changes: Changes) -> None:
-        record = pack_record((version.parent or version).wire, answer, changes)
-        self._rows.put(known.versions_prefix + version.wire, record)
-        version.heavy = len(record) - len(answer) > _HEAVY_BYTES
 
-    def _put_header(self, known: _Known) -> None:
-        known.stored = True
-        self._rows.put(known.header_key, known.tree.root.wire + known.history.wire)
+def _size(changes: Changes) -> int:
+    return sum([len(before or b"") + len(after or b"") for before, after in changes.values()])
 
 
 def _damaged(prefix: bytes) -> StorageError:

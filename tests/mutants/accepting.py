@@ -1,6 +1,7 @@
 """Broken acceptance: what becomes of histories and versions."""
 
 from qunfs.protocol import acceptance as a
+from qunfs.protocol import held_object as h
 from qunfs.protocol import versions as v
 from server import service as s
 from tests.mutants.mutant import become, mutant, rewrite
@@ -108,7 +109,7 @@ def bases_are_skipped() -> None:
 )
 def head_stays() -> None:
     """The rows of a version that was skipped stay the object's state."""
-    rewrite(v.VersionStore.set_history, ("if known.head is not old:", "if False:"))
+    rewrite(v.VersionStore.set_history, ("if head is not old:", "if False:"))
 
 
 # ---- proof rule
@@ -218,7 +219,7 @@ def parents_of_new_versions_collected() -> None:
 def records_without_versions() -> None:
     """A history may hold records whose versions are gone."""
     rewrite(
-        v._Known.take,
+        h.HeldObject.take,
         (
             'raise VersionMissing(f"the version of {record} is in the history but not held")',
             "head = self.head",

@@ -178,7 +178,6 @@ class BenignServer(Server):
         self.world.seen.update(self.replica.counters)
         self.world.seen["syncs"] += self.replica.status()["syncs"]
         self.world.trace(f"{self.address} crashes")
-        self._rows.crash()
         self.drop_links()
         self.world.seen["server crashes"] += 1
         self.world.clock.after(self.chance.choice((0.01, 0.1, 0.5, 2.0)) * self.chance.random(), self.restart)

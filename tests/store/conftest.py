@@ -7,9 +7,8 @@ import pytest
 
 from qunfs.protocol.store import MemoryRows
 from server.disk_rows import DiskRows
-from server.lmdb_rows import LmdbRows
 
-AnyRows = MemoryRows | DiskRows | LmdbRows
+AnyRows = MemoryRows | DiskRows
 
 
 class Medium:
@@ -23,27 +22,23 @@ class Medium:
     def _open(self) -> AnyRows:
         if self.kind == "memory":
             return MemoryRows()
-        if self.kind == "table":
-            return LmdbRows(self.directory, "async")
         if self.kind == "small":  # a checkpoint every few rows, and batches that the log has no room for
             return DiskRows(self.directory, "async", rows_max=5, journal_bytes=6_000)
         return DiskRows(self.directory, "sync" if self.kind == "sync" else "async")
 
     def crash(self) -> AnyRows:
         """The rows as a new process finds them."""
-        if isinstance(self.rows, MemoryRows):
-            self.rows.crash()
-        else:
+        if isinstance(self.rows, DiskRows):
             self.rows.close()
             self.rows = self._open()
         return self.rows
 
     def close(self) -> None:
-        if not isinstance(self.rows, MemoryRows):
+        if isinstance(self.rows, DiskRows):
             self.rows.close()
 
 
-@pytest.fixture(params=["memory", "sync", "async", "small", "table"])
+@pytest.fixture(params=["memory", "sync", "async", "small"])
 def medium(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Medium]:
     medium = Medium(request.param, tmp_path / "data")
     yield medium

@@ -7,25 +7,46 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import msgpack
 import pytest
 
 import server.disk_rows
+import server.journal
 from qunfs.protocol.errors import StorageError
 from qunfs.protocol.store import MemoryRows
 from server.disk_rows import DiskRows
 from server.journal import Journal
 from server.lmdb_rows import LmdbRows
-from tests.store.test_lmdb_rows import WRITER, run
+from tests.store.kept_rows import KeptRows
+from tests.store.test_lmdb_rows import run
 
-COMMITS = 12
+COMMITS = 14
+
+WRITER = """
+import sys
+from pathlib import Path
+from tests.store.kept_rows import KeptRows
+
+rows = KeptRows(Path(sys.argv[1]), sys.argv[2])
+number = int(rows.get(b"number") or b"0")
+while True:
+    number += 1
+    rows.put(b"number", b"%d" % number)
+    for i in range(20):
+        rows.put(b"row %d" % i, b"%d " % number * 100 * i)
+    rows.put(b"passing %d" % number, b"")
+    rows.delete(b"passing %d" % (number - 1))
+    rows.commit()
+    print(number, flush=True)
+"""
 
 
-def small(directory: Path, durability: str = "async", accept_loss: bool = False) -> DiskRows:
+def small(directory: Path, durability: str = "async", accept_loss: bool = False) -> KeptRows:
     """A checkpoint every few commits."""
-    return DiskRows(directory, durability, accept_loss, rows_max=8, journal_bytes=8_000)
+    return KeptRows(directory, durability, accept_loss, rows_max=8, journal_bytes=8_000)
 
 
-def batch(rows: DiskRows | MemoryRows, number: int) -> None:
+def batch(rows: KeptRows | MemoryRows, number: int) -> None:
     rows.put(b"number", b"%d" % number)
     rows.put(b"row %d" % (number % 5), b"%d " % number * 20)
     rows.put(b"passing %d" % number, b"")
@@ -41,7 +62,7 @@ def expected(number: int) -> list[tuple[bytes, bytes]]:
     return list(rows.scan(b""))
 
 
-def number_of(rows: DiskRows) -> int:
+def number_of(rows: KeptRows) -> int:
     number = int(rows.get(b"number") or b"0")
     assert list(rows.scan(b"")) == expected(number)
     assert list(rows.scan(b"passing", b"q")) == ([(b"passing %d" % number, b"")] if number else [])
@@ -69,7 +90,7 @@ class Killed:
         self._arm(os, "fsync")
         self._arm(Path, "replace")
         self._arm(LmdbRows, "apply")
-        self._arm(LmdbRows, "commit")
+        self._arm(LmdbRows, "_commit")
         self._arm(LmdbRows, "sync")
         self._arm(Journal, "restart")
 
@@ -98,14 +119,16 @@ class Killed:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def killed_at(point: int, directory: Path, durability: str) -> tuple[bool, int]:
+def killed_at(
+    point: int, directory: Path, durability: str, work: Callable[..., None] = commit_many
+) -> tuple[bool, int]:
     """Whether a process that commits got killed at a step, and the number that it reported last."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             Killed(point)
-            commit_many(directory, durability, lambda number: os.write(writer, b"%c" % number) and None)
+            work(directory, durability, lambda number: os.write(writer, b"%c" % number) and None)
             os._exit(0)
         finally:
             os._exit(1)
@@ -143,7 +166,7 @@ def test_killed_at_every_step_of_a_recovery(tmp_path, durability):
     for number in range(1, 7):
         batch(rows, number)
         rows.commit()
-    assert rows._recent
+    assert rows.recent
     rows.close()
     point, was_killed = 0, True
     while was_killed and point < 30:  # the rest is the other test's
@@ -159,14 +182,13 @@ def test_killed_at_every_step_of_a_recovery(tmp_path, durability):
 
 @pytest.mark.parametrize("durability", ["sync", "async"])
 def test_a_killed_process_loses_nothing_it_reported(tmp_path, durability):
-    script = WRITER.replace("lmdb_rows", "disk_rows").replace("LmdbRows", "DiskRows")
     reported = 0
     for lines in (1, 50, 500):
-        with run(script, tmp_path / "data", durability) as writer:
+        with run(WRITER, tmp_path / "data", durability) as writer:
             for _ in range(lines):
                 reported = int(writer.stdout.readline())
             writer.kill()
-        rows = DiskRows(tmp_path / "data", durability)
+        rows = KeptRows(tmp_path / "data", durability)
         number = int(rows.get(b"number"))
         assert number >= reported
         assert all(rows.get(b"row %d" % i) == b"%d " % number * 100 * i for i in range(20))
@@ -176,10 +198,10 @@ def test_a_killed_process_loses_nothing_it_reported(tmp_path, durability):
 
 def log_of(directory: Path, commits: int) -> list[int]:
     """Commit, with no checkpoint, and say where each record begins."""
-    rows = DiskRows(directory, "async")
+    rows = KeptRows(directory, "async")
     begins = []
     for number in range(1, commits + 1):
-        begins.append(rows._journal._end)
+        begins.append(rows.disk._journal._end)
         rows.put(b"number", b"%d" % number)
         rows.commit()
     rows.close()
@@ -198,7 +220,7 @@ def test_a_torn_tail_is_forgotten(tmp_path):
     begins = log_of(tmp_path, 3)
     flip(tmp_path, begins[2] + 40)
     for durability in ("async", "sync"):
-        rows = DiskRows(tmp_path, durability)
+        rows = KeptRows(tmp_path, durability)
         assert rows.get(b"number") == b"2"
         rows.close()
 
@@ -208,13 +230,13 @@ def test_damage_is_refused_unless_loss_is_accepted(tmp_path):
     flip(tmp_path, begins[1] + 40)
     for _ in range(2):
         with pytest.raises(StorageError, match=r"record 2 cannot be read and record 3 follows.*rebuild"):
-            DiskRows(tmp_path, "sync")
-    rows = DiskRows(tmp_path, "sync", accept_loss=True)
+            KeptRows(tmp_path, "sync")
+    rows = KeptRows(tmp_path, "sync", accept_loss=True)
     assert rows.get(b"number") == b"1"
     rows.put(b"number", b"one more")
     rows.commit()
     rows.close()
-    rows = DiskRows(tmp_path, "sync")
+    rows = KeptRows(tmp_path, "sync")
     assert rows.get(b"number") == b"one more"
     rows.close()
 
@@ -255,12 +277,12 @@ def test_a_log_that_does_not_fit(tmp_path, damage):
         (data / "data.mdb").unlink()
     for _ in range(2):
         with pytest.raises(StorageError, match="rebuild"):
-            DiskRows(data, "sync")
-    rows = DiskRows(data, "sync", accept_loss=True)
+            KeptRows(data, "sync")
+    rows = KeptRows(data, "sync", accept_loss=True)
     rows.put(b"number", b"3")
     rows.commit()
     rows.close()
-    rows = DiskRows(data, "sync")
+    rows = KeptRows(data, "sync")
     assert rows.get(b"number") == b"3"
     rows.close()
 
@@ -269,32 +291,32 @@ def test_a_log_whose_database_does_not_name_it_yet_is_taken(tmp_path):
     """Killed between making the log and the database's first transaction."""
     log_of(tmp_path, 0)
     (tmp_path / "data.mdb").unlink()
-    rows = DiskRows(tmp_path, "sync")
+    rows = KeptRows(tmp_path, "sync")
     assert list(rows.scan(b"")) == []
     rows.close()
 
 
 def test_replaying_twice_changes_nothing(tmp_path):
-    rows = DiskRows(tmp_path, "async", journal_bytes=20_000)
+    rows = KeptRows(tmp_path, "async", journal_bytes=20_000)
     for value in (b"1", b"2", b"x" * 50_000, b"4"):
         rows.put(b"k", value)
         rows.commit()
         log = (tmp_path / "journal").read_bytes()
     rows.close()
     for _ in range(3):
-        rows = DiskRows(tmp_path, "async")
+        rows = KeptRows(tmp_path, "async")
         assert list(rows.scan(b"")) == [(b"k", b"4")]
         rows.close()
         (tmp_path / "journal").write_bytes(log)
 
 
 def test_a_long_batch_goes_over_what_the_log_still_says(tmp_path):
-    rows = DiskRows(tmp_path, "async", journal_bytes=20_000)
+    rows = KeptRows(tmp_path, "async", journal_bytes=20_000)
     for value in (b"1", b"2", b"x" * 50_000):
         rows.put(b"k", value)
         rows.commit()
     rows.close()
-    rows = DiskRows(tmp_path, "async")
+    rows = KeptRows(tmp_path, "async")
     assert rows.get(b"k") == b"x" * 50_000
     rows.close()
 
@@ -304,7 +326,7 @@ class Trace:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.steps: list[str] = []
-        for owner, name in ((Journal, "_put"), (os, "fdatasync"), (LmdbRows, "commit"), (Journal, "restart")):
+        for owner, name in ((Journal, "_put"), (os, "fdatasync"), (LmdbRows, "_commit"), (Journal, "restart")):
             self._watch(monkeypatch, owner, name)
 
     def _watch(self, monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> None:
@@ -324,7 +346,7 @@ class Trace:
 
 @pytest.mark.parametrize("durability", ["sync", "async"])
 def test_what_a_commit_does_to_the_disk(tmp_path, monkeypatch, durability):
-    rows = DiskRows(tmp_path, durability, rows_max=4)
+    rows = KeptRows(tmp_path, durability, rows_max=4)
     trace = Trace(monkeypatch)
     append = ["_put", "fdatasync"] if durability == "sync" else ["_put"]
     rows.commit()
@@ -339,19 +361,19 @@ def test_what_a_commit_does_to_the_disk(tmp_path, monkeypatch, durability):
     rows.put(b"c", b"1")
     rows.delete(b"d")
     rows.commit()
-    assert trace.take() == [*append, "commit", "restart"]
-    assert rows._recent == rows._groups == rows._batch == {}
+    assert trace.take() == ["_commit", "restart"]  # which needs no record
+    assert rows.recent == rows.batch == {}
     rows.commit()
     assert trace.take() == []
     rows.close()
 
 
 def test_the_files_keep_their_size(tmp_path):
-    rows = DiskRows(tmp_path, "async")
+    rows = KeptRows(tmp_path, "async")
     for i in range(12_000):
         rows.put(b"%d" % (i % 3000), bytes(1000))
         rows.commit()
-        assert len(rows._recent) < server.disk_rows.ROWS_MAX
+        assert len(rows.recent) < server.disk_rows.ROWS_MAX + 1
     assert (tmp_path / "journal").stat().st_size == server.journal.JOURNAL_BYTES
     rows.close()
     assert (tmp_path / "journal").stat().st_mode & 0o777 == 0o600
@@ -361,7 +383,7 @@ def test_the_files_keep_their_size(tmp_path):
     ("durability", "call"), [("sync", "pwrite"), ("sync", "fdatasync"), ("sync", "apply"), ("async", "apply")]
 )
 def test_a_disk_error_stops_everything(tmp_path, monkeypatch, durability, call):
-    rows = DiskRows(tmp_path, durability, rows_max=3)
+    rows = KeptRows(tmp_path, durability, rows_max=3 if call == "apply" else 4)
     rows.put(b"a", b"1")
     rows.commit()
 
@@ -377,19 +399,20 @@ def test_a_disk_error_stops_everything(tmp_path, monkeypatch, durability, call):
             rows.put(key, b"2")
         with pytest.raises(StorageError, match="free space"):
             rows.commit()
-    uses = (rows.commit, rows.sync, lambda: rows.get(b"a"), lambda: rows.put(b"a", b""), lambda: list(rows.scan(b"")))
+    disk = rows.disk
+    uses = (disk.sync, rows.commit, lambda: disk.apply([]), lambda: disk.get(b"a"), lambda: list(disk.scan(b"")))
     for use in uses:
         with pytest.raises(StorageError, match="free space"):
             use()
     rows.close()
-    rows = DiskRows(tmp_path, durability)
-    assert rows.get(b"a") == (b"1" if call == "pwrite" else b"2")  # whole or not at all
-    assert (rows.get(b"b") is None) == (call == "pwrite")
+    rows = KeptRows(tmp_path, durability)
+    assert rows.get(b"a") == (b"2" if call == "fdatasync" else b"1")  # whole or not at all
+    assert (rows.get(b"b") is None) == (call != "fdatasync")
     rows.close()
 
 
 def test_half_a_record_on_a_full_disk(tmp_path, monkeypatch):
-    rows = DiskRows(tmp_path, "sync")
+    rows = KeptRows(tmp_path, "sync")
     rows.put(b"a", b"1")
     rows.commit()
     pwrite, calls = os.pwrite, []
@@ -406,7 +429,7 @@ def test_half_a_record_on_a_full_disk(tmp_path, monkeypatch):
         with pytest.raises(StorageError, match="free space"):
             rows.commit()
     assert calls == [calls[0], calls[0] + 20]
-    rows = DiskRows(tmp_path, "sync")
+    rows = KeptRows(tmp_path, "sync")
     assert rows.get(b"a") == b"1"
     rows.close()
 
@@ -414,7 +437,7 @@ def test_half_a_record_on_a_full_disk(tmp_path, monkeypatch):
 @pytest.mark.parametrize("durability", ["sync", "async"])
 def test_a_full_disk_keeps_what_was_committed(small_disk, durability):
     data = small_disk / "data"
-    rows = DiskRows(data, durability, rows_max=500)
+    rows = KeptRows(data, durability, rows_max=500)
     committed = 0
     with pytest.raises(StorageError, match="free space"):  # noqa: PT012 - how far it gets is the question
         while committed < 1000:
@@ -425,7 +448,7 @@ def test_a_full_disk_keeps_what_was_committed(small_disk, durability):
     assert committed > 50
     rows.close()
     subprocess.run(["mount", "-o", "remount,size=120m", small_disk], check=True)
-    rows = DiskRows(data, durability)
+    rows = KeptRows(data, durability)
     assert len(list(rows.scan(b""))) - committed * 100 in (0, 100)
     rows.close()
 
@@ -434,73 +457,119 @@ def test_no_room_to_begin_with(small_disk):
     (small_disk / "ballast").write_bytes(bytes(38 << 20))
     for _ in range(2):
         with pytest.raises(StorageError, match="free space"):
-            DiskRows(small_disk / "data", "sync")
+            KeptRows(small_disk / "data", "sync")
     (small_disk / "ballast").unlink()
-    DiskRows(small_disk / "data", "sync").close()
+    KeptRows(small_disk / "data", "sync").close()
 
 
 @pytest.mark.parametrize("durability", ["sync", "async"])
 def test_the_map_grows_with_the_data(tmp_path, durability):
     for _ in range(2):
-        rows = DiskRows(tmp_path, durability, rows_max=10, map_bytes_min=1 << 20)
+        rows = KeptRows(tmp_path, durability, rows_max=10, map_bytes_min=1 << 20)
         for i in range(40):
             rows.put(b"%02d" % i, bytes(100_000))
             rows.commit()
         rows.put(b"all at once", bytes(30 << 20))
         rows.commit()
         rows.close()
-    rows = DiskRows(tmp_path, durability, map_bytes_min=1 << 20)
+    rows = KeptRows(tmp_path, durability, map_bytes_min=1 << 20)
     assert [len(value) for _, value in rows.scan(b"")] == [100_000] * 40 + [30 << 20]
     rows.close()
 
 
 def test_what_is_closed_is_of_no_use(tmp_path):
     rows = DiskRows(tmp_path, "sync")
-    rows.put(b"lost", b"")
     rows.close()
     rows.close()
     uses = (
-        rows.commit,
+        lambda: rows.append(b"", 0),
+        lambda: rows.apply([(b"a", b"")]),
         rows.sync,
-        lambda: rows.get(b"lost"),
-        lambda: rows.put(b"lost", b""),
+        lambda: rows.get(b"a"),
         lambda: list(rows.scan(b"")),
     )
     for use in uses:
         with pytest.raises(StorageError, match="closed"):
             use()
+
+
+def give_records_of_rows(directory: Path, batches: list[dict[bytes, bytes | None]]) -> None:
+    """A log as the release before has left it."""
+    journal = Journal(directory / "journal", durable=True)
+    journal.read(0)
+    for changes in batches:
+        assert journal.append(msgpack.packb(changes))
+    size, identity = (directory / "journal").stat().st_size, journal.identity
+    journal.close()
+    with (directory / "journal").open("r+b") as file:
+        file.write(server.journal._header(b"qunfs journal 1\n", identity, size))
+
+
+BATCHES = [{b"a": b"1", b"b": b"1"}, {b"a": b"2", b"b": None}, {b"c": b"3"}]
+
+
+@pytest.mark.parametrize("durability", ["sync", "async"])
+@pytest.mark.parametrize("killed", ["", "_commit", "upgrade"])
+def test_a_log_of_the_release_before_is_taken(tmp_path, monkeypatch, durability, killed):
     rows = DiskRows(tmp_path, "sync")
-    assert rows.get(b"lost") is None
+    rows.apply([(b"b", b"0"), (b"d", b"0")])
     rows.close()
+    give_records_of_rows(tmp_path, BATCHES)
+    if killed:
+        with monkeypatch.context() as patch:
+            patch.setattr(Journal if killed == "upgrade" else LmdbRows, killed, lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                DiskRows(tmp_path, durability)
+    for records in ([], [b"one"], [b"one", b"one"]):
+        rows = DiskRows(tmp_path, durability)
+        assert (tmp_path / "journal").read_bytes().startswith(b"qunfs journal 2\n")
+        assert rows.recovered() == records
+        assert list(rows.scan(b"")) == [(b"a", b"2"), (b"c", b"3"), (b"d", b"0")]
+        assert rows.append(b"one", 1)
+        rows.close()
 
 
-@pytest.mark.parametrize("key", [b"", bytes(512)])
-def test_a_key_that_the_database_cannot_take_is_refused_at_once(tmp_path, key):
+def test_a_damaged_log_of_the_release_before_is_refused_unless_loss_is_accepted(tmp_path):
+    DiskRows(tmp_path, "sync").close()
+    give_records_of_rows(tmp_path, BATCHES)
+    flip(tmp_path, 4096 + 32 + len(msgpack.packb(BATCHES[0])) + 40)
+    with pytest.raises(StorageError, match=r"record 2 cannot be read and record 3 follows.*rebuild"):
+        DiskRows(tmp_path, "sync")
+    for records in ([], [b"more"]):
+        rows = DiskRows(tmp_path, "sync", accept_loss=not records)
+        assert rows.recovered() == records
+        assert list(rows.scan(b"")) == [(b"a", b"1"), (b"b", b"1")]
+        assert rows.append(b"more", 0)
+        rows.close()
+
+
+@pytest.mark.parametrize("killed", ["", "create_journal", "_mark"])
+def test_what_comes_before_a_gap_is_applied_before_the_log_goes(tmp_path, monkeypatch, killed):
     rows = DiskRows(tmp_path, "sync")
-    with pytest.raises(StorageError, match="cannot keep data"):
-        rows.put(key, b"")
-    with pytest.raises(StorageError, match="cannot keep data"):
-        rows.get(b"a")
+    for record in (b"one", b"two", b"three"):
+        assert rows.append(record, 0)
     rows.close()
-
-
-def test_scans_merge_what_is_in_memory_with_the_database(tmp_path):
-    one, two = b"r" + bytes(8), b"r" + b"\xff" * 8
-    rows = DiskRows(tmp_path, "async")
-    for prefix in (one, two):
-        for i in range(10):
-            rows.put(prefix + b"%d" % i, b"old")
-    rows.commit()
-    rows.sync()
-    assert rows._recent == {}
-    for prefix in (one, two):
-        rows.put(prefix + b"3", b"new")
-        rows.delete(prefix + b"4")
-        rows.put(prefix + b"45", b"new")
-        rows.put(prefix, b"new")
-    for prefix, stop in ((one, one[:-1] + b"\x01"), (two, b"s"), (two, None)):
-        kept = [b"%d" % i for i in range(10) if i != 4]
-        assert [key[9:] for key, _ in rows.scan(prefix, stop)] == sorted([b"", b"45", *kept])
-        assert list(rows.scan(prefix + b"3", prefix + b"5")) == [(prefix + b"3", b"new"), (prefix + b"45", b"new")]
-    assert len(list(rows.scan(b"r", b"s"))) == 22
+    flip(tmp_path, 4096 + 32 + 3 + 33)
+    rows = DiskRows(tmp_path, "sync", accept_loss=True)
+    assert rows.recovered() == [b"one"]
+    assert not rows.append(b"two again", 0)
+    if killed:
+        calls = iter([server.disk_rows._mark] if killed == "_mark" else [])
+        with monkeypatch.context() as patch:
+            patch.setattr(server.disk_rows, killed, lambda *journal: next(calls)(*journal))
+            with pytest.raises(StopIteration):
+                rows.apply([(b"one", b"1")])
+        rows.close()
+        with pytest.raises(StorageError, match="rebuild"):
+            DiskRows(tmp_path, "sync")
+        rows = DiskRows(tmp_path, "sync", accept_loss=True)
+        assert rows.recovered() == []
+        assert list(rows.scan(b"")) == [(b"one", b"1")]
+    else:
+        rows.apply([(b"one", b"1")])
+    assert rows.append(b"two again", 0)
+    rows.close()
+    rows = DiskRows(tmp_path, "sync")
+    assert rows.recovered() == [b"two again"]
+    assert list(rows.scan(b"")) == [(b"one", b"1")]
     rows.close()

@@ -18,12 +18,9 @@ rows = LmdbRows(Path(sys.argv[1]), sys.argv[2])
 number = int(rows.get(b"number") or b"0")
 while True:
     number += 1
-    rows.put(b"number", b"%d" % number)
-    for i in range(20):
-        rows.put(b"row %d" % i, b"%d " % number * 100 * i)
-    rows.put(b"passing %d" % number, b"")
-    rows.delete(b"passing %d" % (number - 1))
-    rows.commit()
+    changes = {b"row %d" % i: b"%d " % number * 100 * i for i in range(20)}
+    changes |= {b"number": b"%d" % number, b"passing %d" % number: b"", b"passing %d" % (number - 1): None}
+    rows.apply(sorted(changes.items()))
     print(number, flush=True)
 """
 
@@ -37,13 +34,11 @@ rows = LmdbRows(Path(sys.argv[1]), sys.argv[2])
 number = 0
 try:
     while number < 1000:
-        for i in range(100):
-            rows.put(b"%d" % (number * 100 + i), bytes(1000))
-        rows.commit()
+        rows.apply([(b"%d" % (number * 100 + i), bytes(1000)) for i in range(100)])
         number += 1
 except StorageError as error:
     print(number, error)
-for use in (rows.commit, lambda: rows.get(b"0"), lambda: rows.put(b"0", b""), lambda: list(rows.scan(b""))):
+for use in (lambda: rows.apply([(b"0", b"")]), lambda: rows.get(b"0"), lambda: list(rows.scan(b"")), rows.sync):
     try:
         use()
     except StorageError:
@@ -99,21 +94,26 @@ def test_no_room_to_begin_with(small_disk):
 def test_the_map_grows_with_the_data(tmp_path, durability):
     rows = LmdbRows(tmp_path, durability, map_bytes_min=1 << 20)
     for i in range(40):
-        rows.put(b"%02d" % i, bytes(100_000))
-        rows.commit()
+        rows.apply([(b"%02d" % i, bytes(100_000))])
     rows.close()
     rows = LmdbRows(tmp_path, durability, map_bytes_min=1 << 20)
     assert [len(value) for _, value in rows.scan(b"")] == [100_000] * 40
     rows.close()
 
 
-def test_blocks_are_allocated_ahead_of_one_large_transaction(tmp_path):
+def test_blocks_are_allocated_ahead_of_one_large_transaction(tmp_path, monkeypatch):
     rows = LmdbRows(tmp_path, "async")
-    for i in range(3000):
-        rows.put(b"%d" % (i * 7919 % 3000), bytes(9000))
-    used = (tmp_path / "data.mdb").stat().st_blocks * 512
-    assert used > 3000 * 9000
-    rows.commit()
+    commit, allocated = LmdbRows._commit, []
+
+    def look(rows: LmdbRows, transaction: object) -> None:
+        allocated.append((tmp_path / "data.mdb").stat().st_blocks * 512)
+        commit(rows, transaction)
+
+    monkeypatch.setattr(LmdbRows, "_commit", look)
+    for _ in range(2):
+        rows.apply([(b"%d" % (i * 7919 % 3000), bytes(9000)) for i in range(3000)])
+        used = (rows._environment.info()["last_pgno"] + 1) * 4096
+        assert allocated.pop() > used > 3000 * 9000
     assert rows.get(b"5") == bytes(9000)
     rows.close()
 
@@ -127,23 +127,26 @@ def test_the_files_are_private(tmp_path):
 
 def test_what_is_closed_is_of_no_use(tmp_path):
     rows = LmdbRows(tmp_path, "sync")
-    rows.put(b"lost", b"")
+    rows.apply([(b"a", b"1")])
     rows.close()
     rows.close()
-    for use in (lambda: rows.get(b""), lambda: rows.put(b"a", b""), lambda: list(rows.scan(b"")), rows.commit):
+    for use in (lambda: rows.get(b""), lambda: rows.apply([(b"a", b"")]), lambda: list(rows.scan(b""))):
         with pytest.raises(StorageError, match="closed"):
             use()
     rows = LmdbRows(tmp_path, "sync")
-    assert rows.get(b"lost") is None
+    assert rows.get(b"a") == b"1"
     rows.close()
 
 
-def test_what_lmdb_refuses_stops_the_store(tmp_path):
+def test_what_lmdb_refuses_stops_the_store_and_changes_nothing(tmp_path):
     rows = LmdbRows(tmp_path, "sync")
     with pytest.raises(StorageError, match="cannot keep data"):
-        rows.put(bytes(1000), b"")
+        rows.apply([(b"a", b"1"), (bytes(1000), b"")])
     with pytest.raises(StorageError, match="cannot keep data"):
         rows.get(b"a")
+    rows.close()
+    rows = LmdbRows(tmp_path, "sync")
+    assert list(rows.scan(b"")) == []
     rows.close()
 
 

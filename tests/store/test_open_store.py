@@ -9,6 +9,7 @@ import pytest
 
 from qunfs.protocol.errors import StorageError
 from qunfs.protocol.history import ZERO, ZERO_TIMESTAMP, LogicalTimestamp, ReplicaHistory, method
+from qunfs.protocol.store import MemoryRows
 from qunfs.protocol.versions import VersionStore
 from server.lmdb_rows import LmdbRows
 from server.store import ReplicaStore, open_store
@@ -30,7 +31,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def fill(store: ReplicaStore) -> None:
+def fill(store: VersionStore) -> None:
     store.add_version(7, LT, ZERO_TIMESTAMP, {b"a": b"1"}, b"done")
     store.set_history(7, HISTORY)
 
@@ -160,12 +161,12 @@ def test_a_place_where_nothing_can_be_kept(tmp_path):
 
 @pytest.mark.parametrize("durability", ["sync", "async"])
 def test_a_directory_of_the_release_before_the_log_opens_with_everything(data, durability):
+    memory = MemoryRows()
+    store = VersionStore(memory, GENESIS)
+    fill(store)
+    store.checkpoint()
     rows = LmdbRows(data, durability)
-    store = VersionStore(rows, GENESIS)
-    store.add_version(7, LT, ZERO_TIMESTAMP, {b"a": b"1"}, b"done")
-    store.set_history(7, HISTORY)
-    rows.put(b"m", b"qunfs 1 " + rows.get(b"m")[8:])
-    rows.commit()
+    rows.apply([*memory.scan(b""), (b"m", b"qunfs 1 " + memory.get(b"m")[8:])])
     rows.close()
     for _ in range(2):
         opened = open_store(data, GENESIS, durability)

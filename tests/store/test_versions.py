@@ -1,5 +1,6 @@
 """The versioned store, promise by promise; test_model.py checks all of them together."""
 
+import msgpack
 import pytest
 
 from qunfs.protocol.errors import LocalError, StorageError, VersionMissing
@@ -44,26 +45,27 @@ def store(rows) -> VersionStore:
 
 
 class CountingRows(MemoryRows):
-    """Counts what is asked of it, and the rows that scans give."""
+    """Counts what is asked of it, and the rows that scans give and that are applied."""
 
     def __init__(self) -> None:
         super().__init__()
         self.reset()
 
     def reset(self) -> None:
-        self.gets = self.puts = self.deletes = self.scanned = 0
+        self.gets = self.puts = self.deletes = self.scanned = self.appended = 0
 
     def get(self, key):
         self.gets += 1
         return super().get(key)
 
-    def put(self, key, value):
-        self.puts += 1
-        super().put(key, value)
+    def append(self, record, waiting):
+        self.appended += len(record)
+        return super().append(record, waiting)
 
-    def delete(self, key):
-        self.deletes += 1
-        super().delete(key)
+    def apply(self, changes):
+        self.deletes += sum(value is None for _, value in changes)
+        self.puts += sum(value is not None for _, value in changes)
+        super().apply(changes)
 
     def scan(self, start, stop=None):
         for row in super().scan(start, stop):
@@ -227,6 +229,7 @@ def test_a_version_that_comes_back_below_its_own_descendant(rows):
     chain(store, 1, 4)
     assert not store.has_version(OBJECT, at(1))
     store.add_version(OBJECT, at(1), at(2), {b"k2": None}, b"1")
+    store.checkpoint()
     for fresh in (store, VersionStore(rows, GENESIS, Limits(versions_kept_per_object=1))):
         assert state(fresh, at(1)) == {b"k1": b"1"}
         assert state(fresh, at(2)) == {b"k1": b"1", b"k2": b"2"}
@@ -267,6 +270,7 @@ def test_the_initial_state_is_in_the_rows_only_once(rows):
     store = VersionStore(rows, GENESIS)
     store.add_version(ROOT, at(1), ZERO_TIMESTAMP, {b"mode": None}, b"")
     store.set_history(ROOT, ReplicaHistory((ZERO, record(1, ROOT))))
+    store.checkpoint()
     assert state(VersionStore(rows, GENESIS), at(1), ROOT) == {b"owner": b"0"}
 
 
@@ -275,25 +279,27 @@ def test_rows_of_another_cluster_or_release_are_refused(rows):
     for genesis in ({}, {ROOT: {b"mode": b"0700", b"owner": b"0"}}, {2: GENESIS[ROOT]}):
         with pytest.raises(StorageError, match="another genesis"):
             VersionStore(rows, genesis)
-    rows.put(b"m", b"qunfs 99 ")
+    rows.apply([(b"m", b"qunfs 99 ")])
     with pytest.raises(StorageError, match="another release"):
         VersionStore(rows, GENESIS)
 
 
 @pytest.mark.parametrize("damage", ["header", "history", "parent", "version", "short"])
 def test_damaged_rows_stop_the_replica(rows, damage):
-    chain(VersionStore(rows, GENESIS), 1, 5)
+    store = VersionStore(rows, GENESIS)
+    chain(store, 1, 5)
+    store.checkpoint()
     header, last = b"o" + OBJECT.to_bytes(8, "big"), b"v" + OBJECT.to_bytes(8, "big") + at(5).pack()
     if damage == "header":
-        rows.put(header, b"")
+        rows.apply([(header, b"")])
     elif damage == "history":
-        rows.put(header, rows.get(header)[:-1])
+        rows.apply([(header, rows.get(header)[:-1])])
     elif damage == "parent":
-        rows.put(last, at(77).pack() + rows.get(last)[45:])
+        rows.apply([(last, at(77).pack() + rows.get(last)[45:])])
     elif damage == "version":
-        rows.delete(last)
+        rows.apply([(last, None)])
     else:
-        rows.put(last, b"")
+        rows.apply([(last, b"")])
     with pytest.raises(StorageError, match="rebuild"):
         VersionStore(rows, GENESIS).history(OBJECT)
 
@@ -303,17 +309,33 @@ def test_an_update_costs_what_it_changes():
     store = VersionStore(rows, GENESIS)
     store.add_version(OBJECT, at(1), ZERO_TIMESTAMP, {b"%05d" % i: b"x" for i in range(10_000)}, b"")
     store.set_history(OBJECT, records(1))
+    store.checkpoint()
     for time in range(2, 120):
         rows.reset()
         view = store.open(OBJECT, at(time - 1))
         view.put(b"%05d" % (time * 37), b"%d" % time)
         store.add_version(OBJECT, at(time), at(time - 1), view.changes(), b"")
         store.set_history(OBJECT, records(time - 1, time))
+        store.commit()
+        assert (rows.puts, rows.deletes, rows.gets, rows.scanned) == (0, 0, 1, 0)
+        assert rows.appended < 700
+        store.checkpoint()
         assert rows.puts == 3
         assert rows.deletes == (1 if time > DEFAULT_LIMITS.versions_kept_per_object + 2 else 0)
         assert rows.gets == 1
         assert rows.scanned == 0
     assert len(store.kept(OBJECT)) == DEFAULT_LIMITS.versions_kept_per_object + 2 + 1
+
+
+def test_what_is_superseded_before_a_checkpoint_is_never_written():
+    rows = CountingRows()
+    store = VersionStore(rows, GENESIS)
+    chain(store, 1, 200)
+    assert store._waiting == 1 + 3 + 2 + DEFAULT_LIMITS.versions_kept_per_object
+    rows.reset()
+    store.checkpoint()
+    assert (rows.puts, rows.deletes) == (1 + 3 + 2 + DEFAULT_LIMITS.versions_kept_per_object, 0)
+    assert store._waiting == 0
 
 
 def test_going_back_costs_what_was_changed():
@@ -323,8 +345,10 @@ def test_going_back_costs_what_was_changed():
     store.set_history(OBJECT, records(1))
     store.add_version(OBJECT, at(2), at(1), {b"a": b"2", b"b": b"2"}, b"")
     store.set_history(OBJECT, records(1, 2))
+    store.checkpoint()
     rows.reset()
     store.set_history(OBJECT, records(1))
+    store.checkpoint()
     assert (rows.puts, rows.deletes, rows.gets, rows.scanned) == (1, 2, 1, 0)
     rows.reset()
     assert store.open(OBJECT, at(2)).get(b"b") == b"2"
@@ -350,6 +374,7 @@ def test_a_whole_state_is_stored_once():
     store = VersionStore(rows, GENESIS)
     store.add_version(OBJECT, at(1), ZERO_TIMESTAMP, {b"%05d" % i: b"x" * 10 for i in range(10_000)}, b"kept")
     store.set_history(OBJECT, records(1))
+    store.checkpoint()
     key = b"v" + OBJECT.to_bytes(8, "big") + at(1).pack()
     assert len(rows.get(key)) < 100
     assert store.answer(OBJECT, at(1)) == b"kept"
@@ -362,6 +387,11 @@ def test_memory_holds_a_bounded_number_of_versions():
     for obj in range(100, 200):
         store.add_version(obj, at(1), ZERO_TIMESTAMP, {b"a": b"%d" % obj}, b"")
         store.set_history(obj, ReplicaHistory((ZERO, record(1, obj))))
+    rows.reset()
+    for obj in range(100, 200):
+        assert store.has_version(obj, at(1))
+    assert rows.gets == 0  # until they are written
+    store.checkpoint()
     in_memory = 0
     for obj in range(199, 99, -1):
         rows.reset()
@@ -378,15 +408,14 @@ def test_a_version_knows_its_place():
 
 
 def test_rows_of_a_release_without_headers_for_what_awaits_acceptance_open(rows):
+    store = VersionStore(rows, GENESIS)
     for obj in (ROOT, OBJECT, LAST):
-        store = VersionStore(rows, GENESIS)
         store.add_version(obj, at(1), ZERO_TIMESTAMP, {b"a": b"1"}, b"done")
         store.add_version(obj, at(2), at(1), {b"b": b"2"}, b"done")
-        if obj == OBJECT:
-            store.set_history(obj, records(0, 1))
-        else:
-            rows.delete(b"o" + obj.to_bytes(8, "big"))
-    rows.put(b"m", b"qunfs 1 " + rows.get(b"m")[8:])
+    store.set_history(OBJECT, records(0, 1))
+    store.checkpoint()
+    rows.apply([(b"o" + obj.to_bytes(8, "big"), None) for obj in (ROOT, LAST)])
+    rows.apply([(b"m", b"qunfs 1 " + rows.get(b"m")[8:])])
     for _ in range(2):
         store = VersionStore(rows, GENESIS)
         assert rows.get(b"m").startswith(b"qunfs 2 ")
@@ -394,7 +423,7 @@ def test_rows_of_a_release_without_headers_for_what_awaits_acceptance_open(rows)
         assert store.kept(OBJECT) == [at(1), at(2), ZERO_TIMESTAMP]
         assert state(store, at(2), ROOT) == {**GENESIS[ROOT], b"a": b"1", b"b": b"2"}
         assert state(store, at(2), LAST) == {b"a": b"1", b"b": b"2"}
-    rows.put(b"m", b"qunfs 1 " + bytes(16))
+    rows.apply([(b"m", b"qunfs 1 " + bytes(16))])
     with pytest.raises(StorageError, match="another genesis"):
         VersionStore(rows, GENESIS)
 
@@ -411,7 +440,9 @@ def test_an_object_nobody_touched_costs_one_look():
     assert (rows.gets, rows.scanned) == (1, 0)
     store.add_version(OBJECT, at(1), ZERO_TIMESTAMP, redo, b"")
     store.set_history(OBJECT, records(0, 1))
-    assert (rows.gets, rows.scanned) == (1, 0)
+    view = store.open(OBJECT, at(1))
+    assert (view.get(b"a"), view.get(b"b"), list(view.scan())) == (b"1", None, [(b"a", b"1")])
+    assert (rows.gets, rows.scanned) == (1, 0)  # nor as long as it has no rows
 
 
 def test_what_an_overlay_read_counts_only_for_the_version_it_was_opened_on(store):
@@ -425,3 +456,81 @@ def test_what_an_overlay_read_counts_only_for_the_version_it_was_opened_on(store
     store.set_history(OBJECT, records(3, 4))
     store.set_history(OBJECT, records(3))
     assert state(store, at(3)) == {b"k0": b"3", b"k1": b"1", b"k2": b"2"}
+
+
+def test_calls_are_made_again_as_they_were(medium):
+    """Whatever a crash interrupts: what was committed is there, to the version."""
+    limits = Limits(versions_kept_per_object=3)
+    store = VersionStore(medium.rows, GENESIS, limits)
+    for time in range(1, 12):
+        chain(store, time, time)
+        if time % 4 == 0:
+            store.add_version(OBJECT, at(time, client=2), at(time - 1), {b"other": b"%d" % time}, b"")
+        store.commit()
+        kept = store.kept(OBJECT)
+        states = [state(store, lt) for lt in kept]
+        store.add_version(OBJECT, at(77), at(time), {b"k0": None}, b"")
+        store.set_history(OBJECT, records(77))
+        store = VersionStore(medium.crash(), GENESIS, limits)
+        assert store.kept(OBJECT) == kept
+        assert [state(store, lt) for lt in kept] == states
+        assert store.history(OBJECT) == records(time - 1, time)
+        assert store.answer(OBJECT, at(time)) == b"%d" % time
+
+
+def test_calls_are_made_again_with_the_limit_of_their_time(medium):
+    store = VersionStore(medium.rows, GENESIS, Limits(versions_kept_per_object=20))
+    chain(store, 1, 10)
+    store.add_version(OBJECT, at(11), at(2), {b"a": b"11"}, b"")
+    store.commit()
+    store = VersionStore(medium.crash(), GENESIS, Limits(versions_kept_per_object=2))
+    assert state(store, at(11)) == {b"k1": b"1", b"k2": b"2", b"a": b"11"}
+    store.set_history(OBJECT, records(9, 10))
+    assert len(store.kept(OBJECT)) == 5
+
+
+@pytest.mark.parametrize("record", [b"", b"\xc1", b"\x07", msgpack.packb((3, [(OBJECT, b"")])), b"\x92\x03\x91\x93123"])
+def test_records_that_do_not_fit_stop_the_replica(medium, record):
+    VersionStore(medium.rows, GENESIS)
+    assert medium.rows.append(record, 0)
+    rows = medium.crash()
+    for _ in range(2):
+        with pytest.raises(StorageError, match="rebuild"):
+            VersionStore(rows, GENESIS)
+
+
+def test_a_version_dropped_and_added_again_between_two_checkpoints(medium):
+    limits = Limits(versions_kept_per_object=1)
+    store = VersionStore(medium.rows, GENESIS, limits)
+    chain(store, 1, 5)
+    store.checkpoint()
+    chain(store, 6, 8)
+    assert not store.has_version(OBJECT, at(3))
+    store.add_version(OBJECT, at(3), at(8), {b"k1": None, b"back": b"3"}, b"again")
+    before = state(store, at(3))
+    store.checkpoint()
+    for _ in range(2):
+        assert state(store, at(3)) == before
+        assert store.answer(OBJECT, at(3)) == b"again"
+        store = VersionStore(medium.crash(), GENESIS, limits)
+
+
+def test_what_waits_in_memory_and_is_not_in_the_log_counts_as_rows():
+    store = VersionStore(MemoryRows(), GENESIS)
+    store.add_version(OBJECT, at(1), ZERO_TIMESTAMP, {b"a": bytes(64 * 1024)}, b"")
+    store.set_history(OBJECT, records(1))
+    assert store._waiting == 3
+    store.checkpoint()
+    view = store.open(OBJECT, at(1))
+    view.delete(b"a")
+    store.add_version(OBJECT, at(2), at(1), view.changes(), b"")
+    assert store._waiting == 2 + 64
+    store.set_history(OBJECT, records(1, 2))
+    store.checkpoint()
+    store.set_history(OBJECT, records(1))
+    assert store._waiting == 2 + 64
+    store.checkpoint()
+    store.add_version(OBJECT, at(3), at(2), {b"a": b"", b"b": b""}, b"")
+    assert store._waiting == 2
+    store.add_version(OBJECT, at(4), at(1), {b"a": b""}, b"")
+    assert store._waiting == 3 + 64
