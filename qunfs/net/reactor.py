@@ -144,12 +144,15 @@ class Reactor:
         try:
             callbacks = self._callbacks
             for fd, events in ready:
-                callback = callbacks.get(fd)
-                if callback is not None:
-                    callback(events)
+                if fd in callbacks:  # not one that another's callback has forgotten
+                    callbacks[fd](events)
             if self._handshakes:
                 self._end_late_handshakes()
-            self._tell()
+            if self._new or self._over or self._readers:
+                self._tell()
+            elif self.batch:
+                batch, self.batch = self.batch, []
+                self._handler.on_frames(batch)
             if self.unflushed:
                 self.flush()
         finally:
