@@ -1,8 +1,11 @@
 """One METHOD, BARRIER, COPY or adoption at a quorum: packing it, counting who accepted it and what they answered."""
 
 from collections.abc import Generator, Sequence
+from functools import lru_cache
+from struct import Struct
 from typing import Any, Final, NamedTuple
 
+from qunfs.protocol.authenticator import MAC_BYTES
 from qunfs.protocol.execution import Code
 from qunfs.protocol.history import Candidate, Kind, ReplicaHistory
 from qunfs.protocol.history_cache import HistoryCache
@@ -90,7 +93,7 @@ class UpdateRound(Phase):
 class _Request(UpdateRound):
     """A METHOD, BARRIER or COPY: one body for all servers, and the column of MACs that each can check."""
 
-    __slots__ = ("_body", "_columns", "_head")
+    __slots__ = ("_body", "_head", "_macs")
 
     def __init__(self, means: Means, prepared: Prepared, home: int, everyone: bool) -> None:
         request, (candidate, conditioned) = prepared.request, prepared.made
@@ -100,13 +103,17 @@ class _Request(UpdateRound):
         super().__init__(request.kind.name, means, candidate, home, everyone, expected)
         self._body = pack_update_body(request)
         self._head = b""
-        macs = [m for shown in (*request.views, *request.evidence) for m in means.cache.macs(shown)]
-        self._columns = [b"".join(column) for column in zip(*macs, strict=True)] or [b""] * means.quorums.n
+        vectors: list[bytes] = []
+        for shown in request.views:
+            vectors += means.cache.vectors(shown)
+        for shown in request.evidence:
+            vectors += means.cache.vectors(shown)
+        self._macs = _struct_of_macs(len(vectors) * means.quorums.n).unpack(b"".join(vectors))
 
     def message(self, server: int) -> bytes:
         if not self._head:
             self._head = pack_update(self.number, self._body, b"")
-        return self._head + self._columns[server]
+        return self._head + b"".join(self._macs[server :: self._quorums.n])
 
 
 class _Adoption(UpdateRound):
@@ -120,6 +127,12 @@ class _Adoption(UpdateRound):
 
     def message(self, _server: int) -> bytes:
         return self._adopt.pack(self.number)
+
+
+@lru_cache(maxsize=256)
+def _struct_of_macs(count: int) -> Struct:
+    """So many MACs in a row."""
+    return Struct(f"{MAC_BYTES}s" * count)
 
 
 Sending = Generator[Step, Any, tuple[Outcome, UpdateRound]]
