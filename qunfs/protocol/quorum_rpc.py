@@ -191,7 +191,10 @@ class QuorumRpc:
             if self._slow:
                 order.sort(key=lambda s: self._slow.get(s, 0.0) > now)
             self._send(phase, order[: phase.wanted - hopeful], now)
-        phase.probe_at = now + min(PROBE_MAX_S, max(PROBE_MIN_S, 8 * self._round_trip))
+        patience = 8 * self._round_trip
+        if patience < PROBE_MIN_S:
+            patience = PROBE_MIN_S
+        phase.probe_at = now + (patience if patience < PROBE_MAX_S else PROBE_MAX_S)
 
     def _send(self, phase: Phase, servers: Sequence[int], now: float) -> None:
         self.counters["requests"] += len(servers)

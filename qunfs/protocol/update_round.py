@@ -25,6 +25,7 @@ class Outcome(NamedTuple):
 
 
 _NOT_DONE: Final = Outcome(False)
+_NAMES: Final = {kind: kind.name for kind in Kind}
 
 
 class UpdateRound(Phase):
@@ -45,7 +46,7 @@ class UpdateRound(Phase):
         super().__init__(name, order, (candidate.objects,), expected, everyone)
         self._quorums: QuorumSystem = means.quorums
         self._cache: HistoryCache = means.cache
-        self._answer_needed = name == Kind.METHOD.name
+        self._answer_needed = name == "METHOD"
         self.candidate = candidate
         self.denied = 0
         """Servers that say they have accepted the candidate and show histories without it."""
@@ -59,15 +60,20 @@ class UpdateRound(Phase):
         accepted, answered, self.denied = 0, 0, 0
         votes: dict[tuple[Status, Code, bytes], int] = {}
         for reply, servers in self.update_replies():
-            if reply.status is Status.ACCEPTED and not _shows(reply.histories, self.candidate):
-                self.denied |= servers
-            elif reply.status in (Status.ACCEPTED, Status.ANSWERED):
-                accepted |= servers if reply.status is Status.ACCEPTED else 0
-                answered |= servers if reply.status is Status.ANSWERED else 0
-                if self._answer_needed and reply.status is Status.ACCEPTED and not reply.answer:
+            status, code, answer, histories, _ = reply
+            if status is Status.ACCEPTED:
+                if not _shows(histories, self.candidate):
+                    self.denied |= servers
+                    continue
+                accepted |= servers
+                if self._answer_needed and not answer:
                     continue  # that replica holds the version by object sync and has not run the method
-                vote = (reply.status, reply.code, reply.answer)
-                votes[vote] = votes.get(vote, 0) | servers
+            elif status is Status.ANSWERED:
+                answered |= servers
+            else:
+                continue
+            vote = (status, code, answer)
+            votes[vote] = votes.get(vote, 0) | servers
         other = self.replied & ~(accepted | answered)
         return self._outcome(accepted, answered, other, votes, final)
 
@@ -100,7 +106,7 @@ class _Request(UpdateRound):
         expected: tuple[ReplicaHistory, ...] = ()
         if request.kind is Kind.METHOD:  # what it was conditioned on becomes the base
             expected = tuple([ReplicaHistory((record, candidate)) for record in conditioned])
-        super().__init__(request.kind.name, means, candidate, home, everyone, expected)
+        super().__init__(_NAMES[request.kind], means, candidate, home, everyone, expected)
         self._body = pack_update_body(request)
         self._head = b""
         vectors: list[bytes] = []
