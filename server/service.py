@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from qunfs import native
+from qunfs import garbage, native
 from qunfs.cluster import Cluster, load
 from qunfs.net.connection import Connection
 from qunfs.net.reactor import Reactor
@@ -222,6 +222,7 @@ def run(
     try:
         service = Service(cluster, server, store, durability, replica_factory)
         service.listen()
+        garbage.look_rarely()
         clean = False
         service.run()
         clean = True

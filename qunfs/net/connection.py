@@ -210,5 +210,30 @@ class Connection:
         self._owner.ended(self, reason)
 
 
+def call_back(callbacks: dict[int, Callable[[int], None]], ready: list[tuple[int, int]]) -> None:
+    """Tell whoever watches a descriptor what epoll says of it."""
+    for fd, events in ready:
+        callback = callbacks.get(fd)
+        if callback is not None:  # the callback of another has not forgotten it
+            callback(events)
+
+
+def send_each(connections: dict[int, Connection], outgoing: list[tuple[int, bytes]]) -> int:
+    """Queue payloads for peers by index, as far as there is a connection; the last of these peers, -1 if none."""
+    last = -1
+    for index, payload in outgoing:
+        connection = connections.get(index)
+        if connection is not None:
+            connection.send(payload)
+            last = index
+    return last
+
+
+def flush_each(connections: list[Connection]) -> None:
+    """Send what is queued on some connections, as far as the sockets take it."""
+    for connection in connections:
+        connection.flush()
+
+
 def _lost(error: OSError) -> str:
     return f"lost: {error.strerror or error}"

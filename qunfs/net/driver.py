@@ -17,7 +17,7 @@ from typing import Any, Final
 import trio
 
 from qunfs.cluster import Cluster
-from qunfs.net.connection import Connection
+from qunfs.net.connection import Connection, send_each
 from qunfs.net.reactor import Reactor
 from qunfs.net.run_queue import run_queue
 from qunfs.net.tls import Peer
@@ -238,12 +238,10 @@ class QuClient:
         rpc = self._client.rpc
         if rpc.outgoing:
             outgoing, rpc.outgoing = rpc.outgoing, []
-            for server, payload in outgoing:
-                connection = self._connections.get(server)
-                if connection is not None:
-                    connection.send(payload)
-                    self._asked_last = server
-            self._reactor.flush()
+            last = send_each(self._connections, outgoing)
+            if last >= 0:
+                self._asked_last = last
+                self._reactor.flush()
         if self._client.completions:
             completions, self._client.completions = self._client.completions, []
             for completion in completions:
