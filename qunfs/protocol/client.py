@@ -154,10 +154,18 @@ class Client:
         work = _Work(self._next_ticket, run, now)
         self._next_ticket += 1
         self._works[work.ticket] = work
-        self._for_buffers.append(work)
         self.counters["operations"] += 1
+        if self._for_buffers or self._buffers < self._quorums.n:
+            self._for_buffers.append(work)
+        else:
+            self._begin(work)
         self._settle()
         return work.ticket
+
+    def _begin(self, work: _Work) -> None:
+        self._buffers -= self._quorums.n
+        work.waits_for_buffers = False
+        self._advance(work, None)
 
     def _settle(self) -> None:
         """Start and resume all that can go on."""
@@ -175,10 +183,7 @@ class Client:
                 if work.ticket in self._works:
                     self._advance(work, None)
             elif self._for_buffers and self._buffers >= n:
-                self._buffers -= n
-                work = self._for_buffers.popleft()
-                work.waits_for_buffers = False
-                self._advance(work, None)
+                self._begin(self._for_buffers.popleft())
             else:
                 return
 

@@ -15,8 +15,11 @@ def fetch(means: Means, calls: list[Call]) -> Running:
     """
     items = [_item(means, call) for call in calls]
     means.counters["queries"] += len(items)
-    for batch in _batches(means, items):
-        yield from _fetch(means, batch)
+    if len(items) == 1:
+        yield from _fetch(means, items)
+    else:
+        for batch in _batches(means, items):
+            yield from _fetch(means, batch)
     for item in items:
         code = Code.OK if item.result is None else item.result.code
         if code is not Code.OK and code is not Code.FAILED:
@@ -26,8 +29,6 @@ def fetch(means: Means, calls: list[Call]) -> Running:
 
 def _batches(means: Means, items: list[Item]) -> list[list[Item]]:
     """Queries that go to one preferred quorum together."""
-    if len(items) == 1:
-        return [items]
     most = means.limits.queries_per_message_max
     groups: dict[int, list[Item]] = {}
     for item in items:

@@ -220,7 +220,12 @@ class Planner:
         n = self._quorums.n
         client, session = self._identity.client, self._identity.session
         wanted: Setup | None = None
-        if kind is not Kind.METHOD:
+        if kind is Kind.METHOD:  # nearly always without any
+            request = Request(kind, client, session, operation, tuple(views), ())
+            made = _attempt(self._quorums, request)
+            if made is not None:
+                return Prepared(request, made)
+        else:
             evidence = self._evidence(objects, n)
             wanted = _attempt(self._quorums, Request(kind, client, session, operation, tuple(views), evidence))
             if wanted is None:
