@@ -22,7 +22,7 @@ BUILDS: Final = ROOT / "build" / "native"
 PURE: Final = "QUNFS_PURE"
 """The environment variable that turns compiled code off."""
 
-_MODULES: Final = ("qunfs/net/connection.py", "qunfs/net/frames.py")
+_MODULES: Final = ("qunfs/net/connection.py", "qunfs/net/frames.py", "qunfs/net/tls.py")
 _PACKAGES: Final = ("qunfs/protocol", "qunfs/objects")
 _KNOWN_TO_THEM: Final = (*_PACKAGES, "qunfs/net")
 """Constants of these may have gone into any compiled module; the import contracts keep others out."""

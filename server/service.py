@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from qunfs import native
+from qunfs import garbage, native
 from qunfs.cluster import Cluster, load
 from qunfs.net.connection import Connection
 from qunfs.net.reactor import Reactor
@@ -78,11 +78,14 @@ class Service:
             end.setblocking(False)
         before = signal.set_wakeup_fd(ring.fileno(), warn_on_full_buffer=False)
         self._reactor.add_reader(wake.fileno(), lambda: _drain(wake))
+        busy = self._replica.busy()
         try:
             while self._stop_signal is None:
-                self._reactor.poll(SYNC_TICK_S if self._replica.busy() else IDLE_WAIT_S)
-                if self._replica.busy() and time.monotonic() - self._last_tick >= SYNC_TICK_S:
+                self._reactor.poll(SYNC_TICK_S if busy else IDLE_WAIT_S)
+                busy = self._replica.busy()
+                if busy and time.monotonic() - self._last_tick >= SYNC_TICK_S:
                     self._tick()
+                    busy = self._replica.busy()
             log.info("server %d stops on %s", self._server, self._stop_signal.name)
         finally:
             signal.set_wakeup_fd(before)
@@ -120,12 +123,12 @@ class Service:
         self._batches += 1
         self._frames += len(batch)
         sends: list[Send] = []
+        step, origins = self._replica.step, self._origins
         for connection, payload in batch:
-            origin = self._origins.get(connection)
-            if origin is None:
+            if connection not in origins:  # it has ended
                 continue
             try:
-                sends += self._replica.step(origin, payload, now, wall_ns)
+                sends += step(origins[connection], payload, now, wall_ns)
             except MalformedMessage as error:
                 log.warning("%s sent a malformed message: %s", connection.peer, error)
                 connection.close(f"malformed message: {error}")
@@ -150,10 +153,12 @@ class Service:
     # ---- sending
 
     def _dispatch(self, sends: list[Send]) -> None:
+        links = self._links
         for origin, server, payload in sends:
             if origin is None:
                 self._send_to_server(server, payload)
-            elif (connection := self._links.get(origin.link)) is not None:
+            elif origin.link in links:
+                connection = links[origin.link]
                 try:
                     connection.send(payload)
                 except LocalError as error:  # larger than a frame: its asker goes without, the others do not
@@ -217,6 +222,7 @@ def run(
     try:
         service = Service(cluster, server, store, durability, replica_factory)
         service.listen()
+        garbage.look_rarely()
         clean = False
         service.run()
         clean = True

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from qunfs import cluster, mounts, processes
+from qunfs import cluster, garbage, mounts, processes
 from qunfs.cli.mount import FAILED, READY, WAITING
 from qunfs.cli.output import log_to_standard_error
 from qunfs.cluster import Cluster
@@ -179,6 +179,7 @@ async def _serve(request: MountRequest, announce: Announce) -> None:
         nursery.start_soon(_keep_record, request, core)
         await _await_quorum(request, core, service, announce)
         fuse_client.reading.enable(core.fileno())
+        garbage.look_rarely()
 
         def on_ready() -> None:
             core.yield_to(_fuse_descriptor())

@@ -49,9 +49,14 @@ class Connection:
         "_channel",
         "_decoder",
         "_fd",
+        "_frame_bytes_max",
+        "_output_batch_bytes",
         "_owner",
         "_queue",
         "_queued_bytes",
+        "_receive_bytes",
+        "_recv",
+        "_send",
         "_socket",
         "_unsent",
         "bytes_in",
@@ -70,6 +75,11 @@ class Connection:
         self._owner = owner
         self._socket = sock
         self._fd = sock.fileno()
+        self._recv: Callable[[int], bytes] = sock.recv
+        self._send: Callable[[bytes | memoryview], int] = sock.send
+        self._receive_bytes = owner.network.receive_bytes
+        self._output_batch_bytes = owner.network.output_batch_bytes
+        self._frame_bytes_max = owner.frame_bytes_max
         self._channel = channel
         self._decoder = decoder
         self._queue: list[bytes] = []
@@ -88,15 +98,13 @@ class Connection:
         """
         if self.closed:
             return
-        length = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
-        header = frame_header(length, self._owner.frame_bytes_max)
-        queue = self._queue
-        if not queue:
+        payload = parts[0] if len(parts) == 1 else b"".join(parts)
+        frame = frame_header(len(payload), self._frame_bytes_max) + payload
+        if not self._queue:
             self._owner.unflushed.append(self)
-        queue.append(header)
-        queue += parts
-        self._queued_bytes += length + len(header)
-        if self._queued_bytes > self._owner.network.output_batch_bytes:
+        self._queue.append(frame)
+        self._queued_bytes += len(frame)
+        if self._queued_bytes > self._output_batch_bytes:
             self.flush()
             self._check_backlog()
 
@@ -109,7 +117,7 @@ class Connection:
         self._queued_bytes = 0
         try:
             ciphertext = self._channel.seal(plaintext)
-            sent = self._socket.send(ciphertext)
+            sent = self._send(ciphertext)
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -127,44 +135,39 @@ class Connection:
             return
         if self._unsent is None:
             with contextlib.suppress(OSError):  # it is over anyway
-                self.bytes_out += self._socket.send(self._channel.seal_end())
+                self.bytes_out += self._send(self._channel.seal_end())
         self._end(reason)
 
     def resume(self, payloads: list[bytes]) -> None:
         """Deliver what came right behind the handshake: these payloads and what TLS still holds."""
         self._owner.batch += [(self, payload) for payload in payloads]
         try:
-            self._take_untrusted(b"")
+            held = self._decoder.feed_untrusted(self._channel.open_untrusted(b""))
+            self._owner.batch += [(self, payload) for payload in held]
         except MalformedMessage as error:
             self._end(str(error))
 
-    def _take_untrusted(self, ciphertext: bytes) -> None:
-        """Put the frames that this ciphertext completes into the wake-up's batch."""
-        batch = self._owner.batch
-        for payload in self._decoder.feed_untrusted(self._channel.open_untrusted(ciphertext)):
-            batch.append((self, payload))
-
     def _on_ready(self, events: int) -> None:
-        if events & select.EPOLLOUT:
-            self.flush()
-        if events & ~select.EPOLLOUT and not self.closed:
-            self._receive()
-
-    def _receive(self) -> None:
-        network = self._owner.network
-        received = 0
+        """Put the frames that have come into the wake-up's batch, and send what the socket did not take before."""
+        if events != RECEIVE:
+            if events & select.EPOLLOUT:
+                self.flush()
+            if not events & ~select.EPOLLOUT or self.closed:
+                return
+        received, size = 0, self._receive_bytes
         try:
-            while received < network.receive_bytes_per_wakeup_max:
-                ciphertext = self._socket.recv(network.receive_bytes)
+            while True:
+                ciphertext = self._recv(size)
                 received += len(ciphertext)
                 if not ciphertext:
                     self._end("lost inside a frame" if self._decoder.inside_frame() else "lost without a TLS end")
                     break
-                self._take_untrusted(ciphertext)
+                for payload in self._decoder.feed_untrusted(self._channel.open_untrusted(ciphertext)):
+                    self._owner.batch.append((self, payload))
                 if self._channel.ended:
                     self._end("closed by the peer")
                     break
-                if len(ciphertext) < network.receive_bytes:
+                if len(ciphertext) < size or received >= self._owner.network.receive_bytes_per_wakeup_max:
                     break
         except BlockingIOError:
             pass
@@ -177,7 +180,7 @@ class Connection:
     def _send_rest(self, unsent: memoryview) -> bool:
         """Whether the socket took all of the ciphertext left from before."""
         try:
-            sent = self._socket.send(unsent)
+            sent = self._send(unsent)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -205,6 +208,31 @@ class Connection:
         self._queue.clear()
         self._unsent = None
         self._owner.ended(self, reason)
+
+
+def call_back(callbacks: dict[int, Callable[[int], None]], ready: list[tuple[int, int]]) -> None:
+    """Tell whoever watches a descriptor what epoll says of it."""
+    for fd, events in ready:
+        callback = callbacks.get(fd)
+        if callback is not None:  # the callback of another has not forgotten it
+            callback(events)
+
+
+def send_each(connections: dict[int, Connection], outgoing: list[tuple[int, bytes]]) -> int:
+    """Queue payloads for peers by index, as far as there is a connection; the last of these peers, -1 if none."""
+    last = -1
+    for index, payload in outgoing:
+        connection = connections.get(index)
+        if connection is not None:
+            connection.send(payload)
+            last = index
+    return last
+
+
+def flush_each(connections: list[Connection]) -> None:
+    """Send what is queued on some connections, as far as the sockets take it."""
+    for connection in connections:
+        connection.flush()
 
 
 def _lost(error: OSError) -> str:

@@ -17,8 +17,9 @@ from typing import Any, Final
 import trio
 
 from qunfs.cluster import Cluster
-from qunfs.net.connection import Connection
+from qunfs.net.connection import Connection, send_each
 from qunfs.net.reactor import Reactor
+from qunfs.net.run_queue import run_queue
 from qunfs.net.tls import Peer
 from qunfs.protocol.client import Client, Completion
 from qunfs.protocol.errors import MalformedMessage
@@ -50,7 +51,7 @@ class _Waiter:
 
 
 class QuClient:
-    """The update core over the network; made by :func:`open_client`.  Implements QueryUpdate."""
+    """The update core over the network; made by :func:`open_client` under trio.  Implements QueryUpdate."""
 
     def __init__(self, cluster: Cluster, name: str | None, registry: Registry) -> None:
         self._cluster = cluster
@@ -68,6 +69,7 @@ class QuClient:
         self._sleeps_until = 0.0
         self._yield_fd: int | None = None
         self._asked_last = -1
+        self._runnable = run_queue()
         self._polls: dict[Connection | None, select.poll] = {None: self._poll_of(self._reactor.fileno())}
         """What to sleep in until a connection has something, or (None) any has."""
 
@@ -141,9 +143,10 @@ class QuClient:
         """Replies of servers."""
         now = time.monotonic()
         self._client.wall_ns = time.time_ns()
+        receive = self._client.receive
         for connection, payload in batch:
             try:
-                self._client.receive(connection.peer.index, payload, now)
+                receive(connection.peer.index, payload, now)
             except MalformedMessage as error:
                 log.warning("%s sent a malformed message: %s", connection.peer, error)
                 connection.close(f"malformed message: {error}")
@@ -181,7 +184,7 @@ class QuClient:
         waiter = self._waiters[ticket] = _Waiter()
         self._after_activity()
         try:
-            if len(self._waiters) == 1 and trio.lowlevel.current_statistics().tasks_runnable <= _ALONE_TASKS:
+            if len(self._waiters) == 1 and len(self._runnable) <= _ALONE_TASKS:
                 self._wait_alone(waiter)
             if waiter.completion is None:
                 due = self._client.next_tick()
@@ -235,12 +238,10 @@ class QuClient:
         rpc = self._client.rpc
         if rpc.outgoing:
             outgoing, rpc.outgoing = rpc.outgoing, []
-            for server, payload in outgoing:
-                connection = self._connections.get(server)
-                if connection is not None:
-                    connection.send(payload)
-                    self._asked_last = server
-            self._reactor.flush()
+            last = send_each(self._connections, outgoing)
+            if last >= 0:
+                self._asked_last = last
+                self._reactor.flush()
         if self._client.completions:
             completions, self._client.completions = self._client.completions, []
             for completion in completions:

@@ -23,7 +23,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
-from qunfs.net.connection import RECEIVE, Connection
+from qunfs.net.connection import RECEIVE, Connection, call_back, flush_each
 from qunfs.net.handshake import Address, Dialled, Handshake
 from qunfs.net.limits import DEFAULT_NETWORK_LIMITS, NetworkLimits
 from qunfs.net.tls import Peer, PeerDirectory, TlsChannel, TlsIdentity, make_contexts
@@ -142,14 +142,14 @@ class Reactor:
         ready = self._epoll.poll(self._wait_s(timeout_s) if self._handshakes else timeout_s, _EVENTS_MAX)
         self._polling = True
         try:
-            callbacks = self._callbacks
-            for fd, events in ready:
-                callback = callbacks.get(fd)
-                if callback is not None:
-                    callback(events)
+            call_back(self._callbacks, ready)
             if self._handshakes:
                 self._end_late_handshakes()
-            self._tell()
+            if self._new or self._over or self._readers:
+                self._tell()
+            elif self.batch:
+                batch, self.batch = self.batch, []
+                self._handler.on_frames(batch)
             if self.unflushed:
                 self.flush()
         finally:
@@ -160,8 +160,7 @@ class Reactor:
     def flush(self) -> None:
         """Send what is queued on all connections, as far as the sockets take it."""
         unflushed, self.unflushed = self.unflushed, []
-        for connection in unflushed:
-            connection.flush()
+        flush_each(unflushed)
 
     def wake(self) -> None:
         """Make a current or the next ``poll`` return soon; the only method that other threads may call."""

@@ -7,10 +7,10 @@ TLS runs between two :class:`ssl.MemoryBIO` and never touches a socket, so a han
 
 import contextlib
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from qunfs.protocol.errors import LocalError, MalformedMessage
 
@@ -84,12 +84,18 @@ def make_contexts(identity: TlsIdentity, peers: PeerDirectory) -> tuple[ssl.SSLC
 class TlsChannel:
     """One end of a TLS connection between two buffers: ciphertext in, plaintext out, and the reverse."""
 
-    __slots__ = ("_incoming", "_outgoing", "_tls", "ended")
+    __slots__ = ("_drain", "_feed", "_incoming", "_read", "_tls", "_write", "ended")
 
     def __init__(self, context: ssl.SSLContext, *, accepting: bool) -> None:
+        outgoing = ssl.MemoryBIO()
         self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=accepting)
+        self._tls = context.wrap_bio(self._incoming, outgoing, server_side=accepting)
+        bare: Any = getattr(self._tls, "_sslobj", self._tls)
+        """What an SSLObject wraps, whose read and write only pass their arguments on."""
+        self._read: Callable[[int], bytes] = bare.read
+        self._write: Callable[[bytes], int] = bare.write
+        self._feed: Callable[[bytes], int] = self._incoming.write
+        self._drain: Callable[[], bytes] = outgoing.read
         self.ended = False
         """Whether the peer has closed its direction properly."""
 
@@ -98,7 +104,7 @@ class TlsChannel:
 
         Raises MalformedMessage when the peer is refused, refuses us or does not speak TLS 1.3.
         """
-        self._incoming.write(ciphertext)
+        self._feed(ciphertext)
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
@@ -113,27 +119,27 @@ class TlsChannel:
 
     def outgoing(self) -> bytes:
         """Ciphertext to be sent, in order."""
-        return self._outgoing.read()
+        return self._drain()
 
     def seal(self, plaintext: bytes) -> bytes:
         """The ciphertext to send for some plaintext, with whatever was waiting to go before it."""
-        self._tls.write(plaintext)
-        return self._outgoing.read()
+        self._write(plaintext)
+        return self._drain()
 
     def seal_end(self) -> bytes:
         """The ciphertext that tells the peer that nothing follows."""
         with contextlib.suppress(ssl.SSLError):  # it wants the peer's own end, for which nobody waits
             self._tls.unwrap()
-        return self._outgoing.read()
+        return self._drain()
 
     def open_untrusted(self, ciphertext: bytes) -> bytes:
         """The plaintext that this ciphertext completes; sets ``ended`` at the peer's proper end.
 
         Raises MalformedMessage on ciphertext that the peer did not make for us.
         """
-        self._incoming.write(ciphertext)
+        self._feed(ciphertext)
         try:
-            plaintext = self._tls.read(_READ_BYTES)
+            plaintext = self._read(_READ_BYTES)
             if plaintext and not self._incoming.pending:
                 return plaintext
         except ssl.SSLWantReadError:
@@ -147,7 +153,7 @@ class TlsChannel:
         records = [plaintext]
         try:
             while records[-1] and self._incoming.pending:
-                records.append(self._tls.read(_READ_BYTES))
+                records.append(self._read(_READ_BYTES))
             self.ended = not records[-1]
         except ssl.SSLWantReadError:
             pass  # the last record is incomplete

@@ -7,8 +7,7 @@ each takes n of a finite pool of buffers before it starts (Small Byzantine Quoru
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from qunfs.protocol.errors import QunfsError
 from qunfs.protocol.fetching import fetch
@@ -27,26 +26,31 @@ BUFFERS: Final = 4096
 """Request buffers of a client: at n=26, more operations at once than a FUSE mount has."""
 
 
-@dataclass(slots=True, eq=False)
 class _Work:
     """An operation under way."""
 
-    ticket: int
-    run: Running
-    began: float
-    phase: Phase | None = None
-    wake_at: float | None = None
-    queued: tuple[int, ...] = ()
-    waits_for_queue: bool = False
-    waits_for_buffers: bool = True
+    __slots__ = ("began", "phase", "queued", "run", "ticket", "waits_for_buffers", "waits_for_queue", "wake_at")
+
+    def __init__(self, ticket: int, run: Running, began: float) -> None:
+        self.ticket: Final = ticket
+        self.run: Final = run
+        self.began: Final = began
+        self.phase: Phase | None = None
+        self.wake_at: float | None = None
+        self.queued: tuple[int, ...] = ()
+        self.waits_for_queue = False
+        self.waits_for_buffers = True
 
 
-class Completion(NamedTuple):
+class Completion:
     """What became of an operation: ``result`` (bytes, or a list of Answer) or ``error``."""
 
-    ticket: int
-    result: Any
-    error: QunfsError | None
+    __slots__ = ("error", "result", "ticket")
+
+    def __init__(self, ticket: int, result: Any, error: QunfsError | None) -> None:
+        self.ticket: Final = ticket
+        self.result: Final = result
+        self.error: Final = error
 
 
 class Client:
@@ -150,10 +154,18 @@ class Client:
         work = _Work(self._next_ticket, run, now)
         self._next_ticket += 1
         self._works[work.ticket] = work
-        self._for_buffers.append(work)
         self.counters["operations"] += 1
+        if self._for_buffers or self._buffers < self._quorums.n:
+            self._for_buffers.append(work)
+        else:
+            self._begin(work)
         self._settle()
         return work.ticket
+
+    def _begin(self, work: _Work) -> None:
+        self._buffers -= self._quorums.n
+        work.waits_for_buffers = False
+        self._advance(work, None)
 
     def _settle(self) -> None:
         """Start and resume all that can go on."""
@@ -171,10 +183,7 @@ class Client:
                 if work.ticket in self._works:
                     self._advance(work, None)
             elif self._for_buffers and self._buffers >= n:
-                self._buffers -= n
-                work = self._for_buffers.popleft()
-                work.waits_for_buffers = False
-                self._advance(work, None)
+                self._begin(self._for_buffers.popleft())
             else:
                 return
 
@@ -223,14 +232,23 @@ class Client:
     def _enter_queues(self, work: _Work, objects: tuple[int, ...]) -> bool:
         """Join the queues of all objects at once, lest two operations wait for each other; whether it is first."""
         for obj in objects:
-            self._queues.setdefault(obj, deque()).append(work)
+            queue = self._queues.get(obj)
+            if queue is None:
+                self._queues[obj] = deque((work,))
+            else:
+                queue.append(work)
         work.queued += objects
         return self._is_first(work)
 
     def _is_first(self, work: _Work) -> bool:
-        return all(self._queues[obj][0] is work for obj in work.queued)
+        for obj in work.queued:  # noqa: SIM110 - a generator costs more than all of this
+            if self._queues[obj][0] is not work:
+                return False
+        return True
 
     def _leave_queues(self, work: _Work) -> None:
+        if not work.queued:
+            return
         left, work.queued = work.queued, ()
         for obj in left:
             queue = self._queues[obj]
@@ -238,8 +256,10 @@ class Client:
             if not queue:
                 del self._queues[obj]
         for obj in left:
-            first = self._queues[obj][0] if obj in self._queues else None
-            if first is not None and first.waits_for_queue and self._is_first(first):
+            if obj not in self._queues:
+                continue
+            first = self._queues[obj][0]
+            if first.waits_for_queue and self._is_first(first):
                 first.waits_for_queue = False
                 self._ready.append(first)
 

@@ -5,7 +5,7 @@ from qunfs.protocol.execution import Code
 from qunfs.protocol.operation import Call, Operation
 from qunfs.protocol.querying import Item, QueryRound
 from qunfs.protocol.repairing import repair
-from qunfs.protocol.steps import Leave, Means, Queue, Running
+from qunfs.protocol.steps import Leave, Means, Queue, Running, ids_and_types
 
 
 def fetch(means: Means, calls: list[Call]) -> Running:
@@ -15,18 +15,20 @@ def fetch(means: Means, calls: list[Call]) -> Running:
     """
     items = [_item(means, call) for call in calls]
     means.counters["queries"] += len(items)
-    for batch in _batches(means, items):
-        yield from _fetch(means, batch)
+    if len(items) == 1:
+        yield from _fetch(means, items)
+    else:
+        for batch in _batches(means, items):
+            yield from _fetch(means, batch)
     for item in items:
-        if item.result is not None and item.result.code not in (Code.OK, Code.FAILED):
-            raise OperationRefused(f"replicas refused the query: {item.result.code.name.lower()}")
+        code = Code.OK if item.result is None else item.result.code
+        if code is not Code.OK and code is not Code.FAILED:
+            raise OperationRefused(f"replicas refused the query: {code.name.lower()}")
     return [item.answer() for item in items]
 
 
 def _batches(means: Means, items: list[Item]) -> list[list[Item]]:
     """Queries that go to one preferred quorum together."""
-    if len(items) == 1:
-        return [items]
     most = means.limits.queries_per_message_max
     groups: dict[int, list[Item]] = {}
     for item in items:
@@ -38,7 +40,7 @@ def _item(means: Means, call: Call) -> Item:
     method = means.registry.find(call.method, call.version)
     if method is None:
         raise LocalError(f"no method {call.method} version {call.version}")
-    ids, types = zip(*sorted(call.objects), strict=True)
+    ids, types = ids_and_types(call)
     return Item(call, method, Operation(ids, types, call.method, call.version, call.argument, call.credentials))
 
 
@@ -48,8 +50,10 @@ def _fetch(means: Means, items: list[Item]) -> Running:
     pending = items
     while pending:
         whole_from = None
-        if any(item.call.large for item in pending):
-            whole_from = next((s for s in order if s in means.rpc.reachable), order[0])
+        for item in pending:
+            if item.call.large:
+                whole_from = next((s for s in order if s in means.rpc.reachable), order[0])
+                break
         views_max = means.limits.views_tried_max
         yield QueryRound(means.quorums, means.cache, pending, order, whole_from, len(items) == 1, views_max)
         pending = [item for item in pending if item.result is None]

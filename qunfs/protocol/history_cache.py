@@ -2,8 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from struct import Struct
 from typing import Final
 
 from qunfs.protocol.authenticator import MAC_BYTES
@@ -21,16 +19,18 @@ Vectors = Mapping[int, bytes]
 _NO_VECTORS: Final[Vectors] = {}
 
 
-@dataclass(slots=True)
 class Held:
     """One history and the servers that showed it, each with its MACs for all servers or none of them with any."""
 
-    history: ReplicaHistory
-    servers: int
-    vectors: Vectors
-    """Without MACs: empty."""
-    at: int
-    """Where the MACs of this history begin in the vectors."""
+    __slots__ = ("at", "history", "servers", "vectors")
+
+    def __init__(self, history: ReplicaHistory, servers: int, vectors: Vectors, at: int) -> None:
+        self.history: Final = history
+        self.servers = servers
+        self.vectors: Final = vectors
+        """Without MACs: empty."""
+        self.at: Final = at
+        """Where the MACs of this history begin in the vectors."""
 
 
 def to_claim(held: Sequence[Held], server: int, want_auth: bool) -> ReplicaHistory | None:
@@ -41,12 +41,24 @@ def to_claim(held: Sequence[Held], server: int, want_auth: bool) -> ReplicaHisto
     return None
 
 
+def likes_of(held: Sequence[Held], server: int) -> int:
+    """The bitmap of the servers of which the client holds the same as of this one."""
+    others = 0
+    for one in held:
+        if one.servers >> server & 1:
+            return one.servers
+        others |= one.servers
+    return ~others
+
+
 class HistoryCache:
     """Per object and server the last history shown."""
 
     def __init__(self, quorums: QuorumSystem, trust: Trust) -> None:
         self._trust = trust
-        self._vector: Final = Struct(f"{MAC_BYTES}s" * quorums.n)
+        self._vector_bytes: Final = MAC_BYTES * quorums.n
+        self.changes = 0
+        """How often what is held has changed."""
         self._objects: OrderedDict[int, list[Held]] = OrderedDict()
 
     def of(self, obj: int) -> Sequence[Held]:
@@ -66,33 +78,37 @@ class HistoryCache:
         with_macs = {s: held.history for held in self.of(obj) if held.vectors for s in servers_of(held.servers)}
         return {server: history for server, history in with_macs.items() if not self._trust.left_out(server)}
 
-    def macs(self, shown: ObjectHistorySet) -> list[tuple[bytes, ...]]:
-        """For each history of a set in the order of its groups, its MACs by server."""
-        macs: list[tuple[bytes, ...]] = []
+    def vectors(self, shown: ObjectHistorySet) -> list[bytes]:
+        """For each history of a set, in the order of its groups and then of their servers, its MACs for all servers."""
+        vectors: list[bytes] = []
         for history, servers in shown.groups:
-            found: dict[int, tuple[bytes, ...]] = {}
+            found: dict[int, bytes] = {}
             for held in self.of(shown.obj):
-                if held.servers & servers and held.vectors and held.history == history:
-                    for server in servers_of(held.servers & servers):
-                        found[server] = self._vector.unpack_from(held.vectors[server], held.at)
-            if mask_of(list(found)) != servers:
+                some = held.servers & servers
+                if some and held.vectors and held.history == history:
+                    for server in servers_of(some):
+                        found[server] = held.vectors[server][held.at : held.at + self._vector_bytes]
+                    if some == servers:
+                        break
+            if len(found) != servers.bit_count():
                 raise LocalError("a request shows a history that is not held")
-            macs += [found[server] for server in sorted(found)]
-        return macs
+            vectors += found.values() if some == servers else [found[server] for server in sorted(found)]
+        return vectors
 
     def note(self, objects: Iterable[int], shown: Iterable[Shown], servers: int, vectors: Vectors, at: int = 0) -> int:
         """Remember what some servers have shown of some objects, with MACs that begin there; where the next begin.
 
         ``vectors`` may come to hold those of more servers later.
         """
-        for obj, one in zip(objects, shown, strict=False):
-            if one.history is not None:
-                self._remember(obj, Held(one.history, servers, vectors if one.vector else _NO_VECTORS, at))
-            if one.vector:
-                at += self._vector.size
+        for obj, (history, vector) in zip(objects, shown):  # noqa: B905 - an update's reply may show none
+            if history is not None:
+                self._remember(obj, Held(history, servers, vectors if vector else _NO_VECTORS, at))
+            if vector:
+                at += self._vector_bytes
         return at
 
     def _remember(self, obj: int, new: Held) -> None:
+        self.changes += 1
         before = self._objects.get(obj)
         if before is None and len(self._objects) >= _OBJECTS_KEPT:
             self._objects.popitem(last=False)
@@ -103,6 +119,7 @@ class HistoryCache:
 
         The histories are dropped: a liar could lock them in behind "unchanged" otherwise.
         """
+        self.changes += 1
         for obj, issuer in dict.fromkeys(pairs):
             if self._trust.is_server(issuer) and issuer != reporter:
                 if obj in self._objects:

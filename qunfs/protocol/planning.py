@@ -7,7 +7,7 @@ more evidence than they need, from the least suspected servers: one history with
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final
 
 from qunfs.protocol.classify import Classification, Request, RequestRefused, Setup, classify, proven, setup, unanimous
 from qunfs.protocol.history import ZERO, Candidate, Kind, ObjectHistorySet, ReplicaHistory
@@ -18,11 +18,14 @@ from qunfs.protocol.quorum import QuorumSystem, servers_of
 from qunfs.protocol.trust import Trust
 
 
-class Prepared(NamedTuple):
+class Prepared:
     """A request and the candidate that it makes at every replica that accepts it."""
 
-    request: Request
-    made: Setup
+    __slots__ = ("made", "request")
+
+    def __init__(self, request: Request, made: Setup) -> None:
+        self.request: Final = request
+        self.made: Final = made
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ class Planner:
 
         ``fresh`` objects are shown with no history at all: their version is ⟨0⟩.
         """
-        views = self.method_views(operation.objects, fresh)
+        views = self.agreed_views(operation.objects, fresh) or self.searched_views(operation.objects, fresh)
         return None if views is None else self._prepare(Kind.METHOD, operation, views, operation.objects)
 
     def method_views(self, objects: Sequence[int], fresh: frozenset[int]) -> list[ObjectHistorySet] | None:
@@ -217,7 +220,12 @@ class Planner:
         n = self._quorums.n
         client, session = self._identity.client, self._identity.session
         wanted: Setup | None = None
-        if kind is not Kind.METHOD:
+        if kind is Kind.METHOD:  # nearly always without any
+            request = Request(kind, client, session, operation, tuple(views), ())
+            made = _attempt(self._quorums, request)
+            if made is not None:
+                return Prepared(request, made)
+        else:
             evidence = self._evidence(objects, n)
             wanted = _attempt(self._quorums, Request(kind, client, session, operation, tuple(views), evidence))
             if wanted is None:

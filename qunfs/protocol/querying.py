@@ -1,8 +1,7 @@
 """The client's half of queries: one batch of them to one preferred quorum (Figure 3, ``c_fetch``)."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from qunfs.protocol.answering import (
@@ -19,7 +18,7 @@ from qunfs.protocol.answering import (
 )
 from qunfs.protocol.execution import Code
 from qunfs.protocol.history import ObjectHistorySet, ReplicaHistory
-from qunfs.protocol.history_cache import HistoryCache, history_set, to_claim
+from qunfs.protocol.history_cache import HistoryCache, history_set, likes_of, to_claim
 from qunfs.protocol.messages import HELD_BYTES, Query, QueryItem, QueryReply, Shown
 from qunfs.protocol.operation import Answer, Call, Method, Operation
 from qunfs.protocol.quorum import QuorumSystem, mask_of, servers_of
@@ -32,20 +31,22 @@ def answer_digest(answer: bytes) -> bytes:
     return rows_digest(((answer, None),), False)
 
 
-@dataclass(slots=True)
 class Item:
     """One query under way.  ``at`` names the versions once they are settled; ``result`` is set at the end."""
 
-    call: Call
-    method: Method
-    operation: Operation
-    at: Versions | None = None
-    seen: Versions | None = None
-    """Of a query on several objects: the newest version of each, as one joint read showed them."""
-    everyone_whole: bool = False
-    result: Agreed | None = None
-    child: Call | None = None
-    followed: Agreed | None = None
+    __slots__ = ("at", "call", "child", "everyone_whole", "followed", "method", "operation", "result", "seen")
+
+    def __init__(self, call: Call, method: Method, operation: Operation) -> None:
+        self.call: Final = call
+        self.method: Final = method
+        self.operation: Final = operation
+        self.at: Versions | None = None
+        self.seen: Versions | None = None
+        """Of a query on several objects: the newest version of each, as one joint read showed them."""
+        self.everyone_whole = False
+        self.result: Agreed | None = None
+        self.child: Call | None = None
+        self.followed: Agreed | None = None
 
     def answer(self) -> Answer:
         """The answer for the caller."""
@@ -53,15 +54,20 @@ class Item:
         return Answer(value, None if self.followed is None else self.followed.answer)
 
 
-@dataclass(slots=True)
 class _Told:
     """Servers that get the same bytes."""
 
-    claims: tuple[ReplicaHistory | None, ...]
-    """What they are told that the client holds of theirs, for each object of each item in order."""
-    chosen: bool
-    servers: int
-    payload: bytes = b""
+    __slots__ = ("changes", "chosen", "claims", "likes", "payload", "servers")
+
+    def __init__(self, claims: tuple[ReplicaHistory | None, ...], chosen: bool) -> None:
+        self.claims: Final = claims
+        """What they are told that the client holds of theirs, for each object of each item in order."""
+        self.chosen: Final = chosen
+        self.servers = 0
+        self.likes = 0
+        """Those of which the client held the same when the cache had changed so often."""
+        self.changes = -1
+        self.payload = b""
 
 
 class Reading(Phase):
@@ -96,21 +102,33 @@ class Reading(Phase):
         bit = 1 << server
         for told in self._told:
             if told.servers & bit:
-                return self._packed(told)
+                return told.payload or self._packed(told)
+        chosen, changes = server == self._chosen, self._cache.changes
+        for told in self._told:
+            if told.likes & bit and told.changes == changes and told.chosen == chosen:
+                break
+        else:
+            told = self._tell(server, chosen)
+        told.servers |= bit
+        return told.payload or self._packed(told)
+
+    def _tell(self, server: int, chosen: bool) -> _Told:
+        """What is told to a server, and to those of which the client holds the same now."""
         claims = tuple([to_claim(held, server, self._want_auth) for held in self._held])
-        chosen = server == self._chosen
         for told in self._told:
             if told.claims == claims and told.chosen == chosen:
-                told.servers |= bit
-                return self._packed(told)
-        told = _Told(claims, chosen, bit)
-        self._told.append(told)
-        return self._packed(told)
+                break
+        else:
+            told = _Told(claims, chosen)
+            self._told.append(told)
+        told.likes, told.changes = -1, self._cache.changes
+        for held in self._held:
+            told.likes &= likes_of(held, server)
+        return told
 
     def _packed(self, told: _Told) -> bytes:
-        if not told.payload:
-            digests = tuple([b"" if claim is None else claim.digest[:HELD_BYTES] for claim in told.claims])
-            told.payload = Query(self.items(digests, told.chosen)).pack(self.number)
+        digests = tuple([b"" if claim is None else claim.digest[:HELD_BYTES] for claim in told.claims])
+        told.payload = Query(self.items(digests, told.chosen)).pack(self.number)
         return told.payload
 
     def ask_otherwise(self) -> None:
@@ -122,27 +140,32 @@ class Reading(Phase):
         reply, at = alike.reply, 0
         if not isinstance(reply, QueryReply):
             return
-        for ids, result in zip(self.objects, reply.results, strict=True):
-            at = self._cache.note(ids, result.histories, servers, alike.vectors, at)
-            if result.followed is not None:
-                at = self._cache.note((result.followed.obj,), (result.followed.history,), servers, alike.vectors, at)
+        for index, result in enumerate(reply.results):
+            at = self._cache.note(self.objects[index], result.histories, servers, alike.vectors, at)
+            followed = result.followed
+            if followed is not None:
+                at = self._cache.note((followed.obj,), (followed.history,), servers, alike.vectors, at)
 
-    def shown(
-        self, place: int, shown: Sequence[Shown], servers: int
-    ) -> Iterator[tuple[_Told, int, tuple[ReplicaHistory, ...]]]:
+    def shown(self, place: int, shown: Sequence[Shown], servers: int) -> list[tuple[_Told, int, list[ReplicaHistory]]]:
         """The histories that these mean, where "unchanged" is what a server was told; by servers told the same.
 
         ``place`` is that of the first object among those of all items.  Without servers that say so without ground.
         """
+        meant: list[tuple[_Told, int, list[ReplicaHistory]]] = []
         for told in self._told:
             some = servers & told.servers
             if not some:
                 continue
-            claims = told.claims[place : place + len(shown)]
-            histories = [one.history or claim for one, claim in zip(shown, claims, strict=True)]
-            known = tuple([history for history in histories if history is not None])
+            known: list[ReplicaHistory] = []
+            for index, one in enumerate(shown, place):
+                history = one.history
+                if history is None:
+                    history = told.claims[index]
+                if history is not None:
+                    known.append(history)
             if len(known) == len(shown):
-                yield told, some, known
+                meant.append((told, some, known))
+        return meant
 
 
 Parts = list[tuple[tuple[Fresh, ...], int]]
@@ -164,20 +187,23 @@ class QueryRound(Reading):
         want_auth: bool,
         views_max: int,
     ) -> None:
-        objects = tuple([item.operation.objects for item in items])
-        super().__init__("QUERY", order, cache, objects, want_auth, whole_from)
-        self._quorums, self._items, self._views_max = quorums, items, views_max
-        self._all_whole: Final = [item.everyone_whole for item in items]
+        objects: list[tuple[int, ...]] = []
+        self._all_whole: Final[list[bool]] = []
         """Per item whether everybody is asked for the whole answer in this round, fixed before its replies come."""
-        self._seen_before: Final = [item.seen for item in items]
+        self._seen_before: Final[list[Versions | None]] = []
         for item in items:
+            objects.append(item.operation.objects)
+            self._all_whole.append(item.everyone_whole)
+            self._seen_before.append(item.seen)
             item.seen = None
+        super().__init__("QUERY", order, cache, tuple(objects), want_auth, whole_from)
+        self._quorums, self._items, self._views_max = quorums, items, views_max
 
     def items(self, claims: tuple[bytes, ...], chosen: bool) -> tuple[QueryItem, ...]:
         items, place = [], 0
-        for item, all_whole in zip(self._items, self._all_whole, strict=True):
+        for index, item in enumerate(self._items):
             ids = item.operation.objects
-            whole = not item.call.large or all_whole or chosen
+            whole = not item.call.large or self._all_whole[index] or chosen
             at = b"" if item.at is None else b"".join([lt.pack() for lt in item.at])
             held = claims[place : place + len(ids)]
             items.append(QueryItem(ids, held, item.operation.wire, at, self._want_auth, whole))
@@ -188,14 +214,16 @@ class QueryRound(Reading):
         """Settle what can be settled; True when all is, or when nobody else will reply soon."""
         answered = 0
         for alike in self.alike:
-            answered |= alike.servers if isinstance(alike.reply, QueryReply) else 0
+            if isinstance(alike.reply, QueryReply):
+                answered |= alike.servers
         if not self._quorums.contains_quorum(answered):
             return None
         done, place = True, 0
         for index, item in enumerate(self._items):
             if item.result is None:
                 self._settle(index, item, place)
-            done &= item.result is not None
+            if item.result is None:
+                done = False
             place += len(item.operation.objects)
         return True if done or final else None
 
@@ -212,9 +240,9 @@ class QueryRound(Reading):
                 if item.call.large and came_whole and result.code in (Code.OK, Code.FAILED):
                     whole[answer_digest(answer)] = answer
                     answer = answer_digest(answer)
-                pairs = zip(histories, result.lts, strict=True)
-                parts.append((tuple([Fresh(h, lt, result.code, answer) for h, lt in pairs]), servers))
-        judgement = self._judgement(index, item, _merged(parts))
+                joint = [Fresh(h, result.lts[i], result.code, answer) for i, h in enumerate(histories)]
+                parts.append((tuple(joint), servers))
+        judgement = self._judgement(index, item, parts if len(parts) < 2 else _merged(parts))
         if isinstance(judgement, Named):
             item.at = judgement.versions
             self.ask_otherwise()
@@ -273,7 +301,8 @@ class QueryRound(Reading):
                 return
             agreed = Agreed(agreed.code, whole[agreed.answer], agreed.servers)
         item.result = agreed
-        target = item.method.follow(agreed.answer) if item.method.follow and agreed.code is Code.OK else None
+        follow = item.method.follow
+        target = follow(agreed.answer) if follow is not None and agreed.code is Code.OK else None
         if target is not None:
             obj, kind, name = target
             item.child = Call(name, ((obj, kind),), b"\xc0", item.call.credentials, version=item.call.version)
@@ -286,7 +315,8 @@ class QueryRound(Reading):
             child = alike.reply.results[index].followed if isinstance(alike.reply, QueryReply) else None
             if child is not None and child.history.history is not None and child.obj == obj:
                 parts.append(((Fresh(child.history.history, child.lt, child.code, child.answer),), alike.servers))
-        parts = _merged(parts)
+        if len(parts) > 1:
+            parts = _merged(parts)
         if len(parts) == 1:
             agreed = unanimous_answer(self._quorums, *parts[0])
             if agreed is not None:
@@ -298,8 +328,6 @@ class QueryRound(Reading):
 
 def _merged(parts: Parts) -> Parts:
     """The parts with those joined that are equal."""
-    if len(parts) < 2:
-        return parts
     merged: dict[tuple[Fresh, ...], int] = {}
     for joint, servers in parts:
         merged[joint] = merged.get(joint, 0) | servers

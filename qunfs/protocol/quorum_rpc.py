@@ -5,16 +5,16 @@ for as long as it lasts: nobody is dropped for good.  Its judge decides when the
 agree send the same bytes but for their MACs: a phase keeps replies by those bytes, which are read and judged once.
 """
 
+import struct
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from qunfs.protocol.authenticator import MAC_BYTES
 from qunfs.protocol.errors import MalformedMessage
 from qunfs.protocol.history import ReplicaHistory
-from qunfs.protocol.messages import BODY_HEADER, Reply
+from qunfs.protocol.messages import BODY_HEADER, HEADER, Reply
 from qunfs.protocol.quorum import QuorumSystem
 from qunfs.protocol.wire import parse_reply_body_untrusted, pending_vectors, reply_head_untrusted
 
@@ -27,21 +27,23 @@ SLOW_FOR_S: Final = 2.0
 """How long a server that missed a probe deadline is asked last."""
 
 
-@dataclass(slots=True)
 class Alike:
     """The replies of one phase that are the same bytes up to the vectors of MACs."""
 
-    head: bytes
-    """The whole reply but the vectors."""
-    reply: Reply
-    """What it says; a history that comes with a vector has a stand-in for it."""
-    length: int
-    """That of a whole reply, vectors included."""
-    vectors: dict[int, bytes] = field(default_factory=dict)
-    """By server; those of servers that have since replied otherwise stay."""
-    servers: int = 0
-    noted: int = 0
-    """Those of the servers that the phase has noted."""
+    __slots__ = ("head", "length", "noted", "reply", "servers", "vectors")
+
+    def __init__(self, head: bytes, reply: Reply, length: int) -> None:
+        self.head: Final = head
+        """The whole reply but the vectors."""
+        self.reply: Final = reply
+        """What it says; a history that comes with a vector has a stand-in for it."""
+        self.length: Final = length
+        """That of a whole reply, vectors included."""
+        self.vectors: Final[dict[int, bytes]] = {}
+        """By server; those of servers that have since replied otherwise stay."""
+        self.servers = 0
+        self.noted = 0
+        """Those of the servers that the phase has noted."""
 
 
 class Phase(ABC):
@@ -49,7 +51,7 @@ class Phase(ABC):
 
     __slots__ = (
         "alike", "asked", "everyone", "expected", "name", "number", "objects", "order",
-        "probe_at", "replied", "resend_at", "resend_wait", "sufficient", "wanted",
+        "probe_at", "replied", "replies", "resend_at", "resend_wait", "sufficient", "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -64,7 +66,8 @@ class Phase(ABC):
         self.everyone: Final = everyone
         """Ask all servers at once: some that are asked may say that they have accepted what they later deny."""
         self.alike: list[Alike] = []
-        self.replied = 0
+        self.replied = self.replies = 0
+        """The bitmap of the servers that have replied, and how many they are."""
         self.asked: dict[int, float] = {}
         self.number = self.wanted = self.sufficient = 0
         self.probe_at = self.resend_at = 0.0
@@ -93,13 +96,16 @@ class Phase(ABC):
             alike = Alike(payload[:end], reply, end + pending_vectors(reply) * servers * MAC_BYTES)
         if len(payload) != alike.length:
             raise MalformedMessage("more or fewer vectors of MACs than histories")
-        if self.replied >> server & 1:
+        bit = 1 << server
+        if self.replied & bit:
             self._forget(server)
+        else:
+            self.replied |= bit
+            self.replies += 1
         alike.vectors[server] = payload[len(alike.head) :]
         if not alike.servers:
             self.alike.append(alike)
-        alike.servers |= 1 << server
-        self.replied |= 1 << server
+        alike.servers |= bit
 
     def _forget(self, server: int) -> None:
         for alike in self.alike:
@@ -176,13 +182,19 @@ class QuorumRpc:
 
     def _ask(self, phase: Phase, now: float) -> None:
         """Ask further servers until as many as wanted are asked and may still reply, or have."""
-        hopeful = sum([phase.replied >> s & 1 or s in self.reachable for s in phase.asked])
+        hopeful = 0
+        for server in phase.asked:
+            if phase.replied >> server & 1 or server in self.reachable:
+                hopeful += 1
         if hopeful < phase.wanted:
             order = [s for s in phase.order if s not in phase.asked and s in self.reachable]
             if self._slow:
                 order.sort(key=lambda s: self._slow.get(s, 0.0) > now)
             self._send(phase, order[: phase.wanted - hopeful], now)
-        phase.probe_at = now + min(PROBE_MAX_S, max(PROBE_MIN_S, 8 * self._round_trip))
+        patience = 8 * self._round_trip
+        if patience < PROBE_MIN_S:
+            patience = PROBE_MIN_S
+        phase.probe_at = now + (patience if patience < PROBE_MAX_S else PROBE_MAX_S)
 
     def _send(self, phase: Phase, servers: Sequence[int], now: float) -> None:
         self.counters["requests"] += len(servers)
@@ -223,7 +235,7 @@ class QuorumRpc:
         return True
 
     def _judge(self, phase: Phase, now: float) -> None:
-        replies = phase.replied.bit_count()
+        replies = phase.replies
         if (replies < phase.sufficient and replies < len(phase.asked)) or phase.number not in self._phases:
             return
         phase.note_new()
@@ -245,15 +257,18 @@ class QuorumRpc:
         """
         if self._slow:
             self._slow.pop(server, None)
-        _, number, _ = reply_head_untrusted(payload)
+        try:
+            _, number = HEADER.unpack_from(payload)
+        except struct.error as error:
+            raise MalformedMessage("unknown message") from error
         phase = self._phases.get(number)
-        if phase is None:
+        asked_at = None if phase is None else phase.asked.get(server)
+        if phase is None or asked_at is None:
+            reply_head_untrusted(payload)
             return
-        asked_at = phase.asked.get(server)
-        if asked_at is None:
-            return
-        first = not phase.replied >> server & 1
+        replies = phase.replies
         phase.take_untrusted(server, payload, self._quorums.n)
-        if first:
+        if phase.replies > replies:
             self._round_trip += ((now - asked_at) - self._round_trip) / 16
-        self._judge(phase, now)
+        if phase.replies >= phase.sufficient or phase.replies >= len(phase.asked):
+            self._judge(phase, now)

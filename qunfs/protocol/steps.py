@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from qunfs.protocol.history_cache import HistoryCache
 from qunfs.protocol.limits import Limits
-from qunfs.protocol.operation import Registry
+from qunfs.protocol.operation import Call, Registry
 from qunfs.protocol.planning import Identity, Planner
 from qunfs.protocol.quorum import QuorumSystem
 from qunfs.protocol.quorum_rpc import Phase, QuorumRpc
@@ -18,20 +18,37 @@ BACKOFF_FIRST_S: Final = 0.001
 BACKOFF_MAX_S: Final = 0.128
 
 
-class Pause(NamedTuple):
+class Pause:
     """Wait so long."""
 
-    seconds: float
+    __slots__ = ("seconds",)
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds: Final = seconds
 
 
-class Queue(NamedTuple):
+class Queue:
     """Join the queues of some objects, ascending, and wait to be first in all of them."""
 
-    objects: tuple[int, ...]
+    __slots__ = ("objects",)
+
+    def __init__(self, objects: tuple[int, ...]) -> None:
+        self.objects: Final = objects
 
 
-class Leave(NamedTuple):
+class Leave:
     """Leave all queues."""
+
+    __slots__ = ()
+
+
+def ids_and_types(call: Call) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The objects of a call in ascending order, and the type of each."""
+    if len(call.objects) == 1:
+        obj, kind = call.objects[0]
+        return (obj,), (kind,)
+    pairs = sorted(call.objects)
+    return tuple([obj for obj, _ in pairs]), tuple([kind for _, kind in pairs])
 
 
 Step = Phase | Pause | Queue | Leave

@@ -1,8 +1,11 @@
 """One METHOD, BARRIER, COPY or adoption at a quorum: packing it, counting who accepted it and what they answered."""
 
 from collections.abc import Generator, Sequence
+from functools import lru_cache
+from struct import Struct
 from typing import Any, Final, NamedTuple
 
+from qunfs.protocol.authenticator import MAC_BYTES
 from qunfs.protocol.execution import Code
 from qunfs.protocol.history import Candidate, Kind, ReplicaHistory
 from qunfs.protocol.history_cache import HistoryCache
@@ -22,6 +25,7 @@ class Outcome(NamedTuple):
 
 
 _NOT_DONE: Final = Outcome(False)
+_NAMES: Final = {kind: kind.name for kind in Kind}
 
 
 class UpdateRound(Phase):
@@ -42,7 +46,7 @@ class UpdateRound(Phase):
         super().__init__(name, order, (candidate.objects,), expected, everyone)
         self._quorums: QuorumSystem = means.quorums
         self._cache: HistoryCache = means.cache
-        self._answer_needed = name == Kind.METHOD.name
+        self._answer_needed = name == "METHOD"
         self.candidate = candidate
         self.denied = 0
         """Servers that say they have accepted the candidate and show histories without it."""
@@ -56,15 +60,20 @@ class UpdateRound(Phase):
         accepted, answered, self.denied = 0, 0, 0
         votes: dict[tuple[Status, Code, bytes], int] = {}
         for reply, servers in self.update_replies():
-            if reply.status is Status.ACCEPTED and not _shows(reply.histories, self.candidate):
-                self.denied |= servers
-            elif reply.status in (Status.ACCEPTED, Status.ANSWERED):
-                accepted |= servers if reply.status is Status.ACCEPTED else 0
-                answered |= servers if reply.status is Status.ANSWERED else 0
-                if self._answer_needed and reply.status is Status.ACCEPTED and not reply.answer:
+            status, code, answer, histories, _ = reply
+            if status is Status.ACCEPTED:
+                if not _shows(histories, self.candidate):
+                    self.denied |= servers
+                    continue
+                accepted |= servers
+                if self._answer_needed and not answer:
                     continue  # that replica holds the version by object sync and has not run the method
-                vote = (reply.status, reply.code, reply.answer)
-                votes[vote] = votes.get(vote, 0) | servers
+            elif status is Status.ANSWERED:
+                answered |= servers
+            else:
+                continue
+            vote = (status, code, answer)
+            votes[vote] = votes.get(vote, 0) | servers
         other = self.replied & ~(accepted | answered)
         return self._outcome(accepted, answered, other, votes, final)
 
@@ -90,23 +99,27 @@ class UpdateRound(Phase):
 class _Request(UpdateRound):
     """A METHOD, BARRIER or COPY: one body for all servers, and the column of MACs that each can check."""
 
-    __slots__ = ("_body", "_columns", "_head")
+    __slots__ = ("_body", "_head", "_macs")
 
     def __init__(self, means: Means, prepared: Prepared, home: int, everyone: bool) -> None:
         request, (candidate, conditioned) = prepared.request, prepared.made
         expected: tuple[ReplicaHistory, ...] = ()
         if request.kind is Kind.METHOD:  # what it was conditioned on becomes the base
             expected = tuple([ReplicaHistory((record, candidate)) for record in conditioned])
-        super().__init__(request.kind.name, means, candidate, home, everyone, expected)
+        super().__init__(_NAMES[request.kind], means, candidate, home, everyone, expected)
         self._body = pack_update_body(request)
         self._head = b""
-        macs = [m for shown in (*request.views, *request.evidence) for m in means.cache.macs(shown)]
-        self._columns = [b"".join(column) for column in zip(*macs, strict=True)] or [b""] * means.quorums.n
+        vectors: list[bytes] = []
+        for shown in request.views:
+            vectors += means.cache.vectors(shown)
+        for shown in request.evidence:
+            vectors += means.cache.vectors(shown)
+        self._macs = _struct_of_macs(len(vectors) * means.quorums.n).unpack(b"".join(vectors))
 
     def message(self, server: int) -> bytes:
         if not self._head:
             self._head = pack_update(self.number, self._body, b"")
-        return self._head + self._columns[server]
+        return self._head + b"".join(self._macs[server :: self._quorums.n])
 
 
 class _Adoption(UpdateRound):
@@ -120,6 +133,12 @@ class _Adoption(UpdateRound):
 
     def message(self, _server: int) -> bytes:
         return self._adopt.pack(self.number)
+
+
+@lru_cache(maxsize=256)
+def _struct_of_macs(count: int) -> Struct:
+    """So many MACs in a row."""
+    return Struct(f"{MAC_BYTES}s" * count)
 
 
 Sending = Generator[Step, Any, tuple[Outcome, UpdateRound]]

@@ -7,7 +7,7 @@ from qunfs.protocol.execution import Code
 from qunfs.protocol.messages import Status
 from qunfs.protocol.operation import Call, Operation
 from qunfs.protocol.repairing import repair
-from qunfs.protocol.steps import Means, Queue, Running
+from qunfs.protocol.steps import Means, Queue, Running, ids_and_types
 from qunfs.protocol.update_round import Outcome, UpdateRound, send
 
 CLOCK_TRIES: Final = 3
@@ -15,9 +15,9 @@ CLOCK_TRIES: Final = 3
 
 def update(means: Means, call: Call) -> Running:
     """The answer of an update.  Raises LocalError, and OperationRefused when more servers refuse it than can lie."""
-    if call.home not in [obj for obj, _ in call.objects]:
+    ids, types = ids_and_types(call)
+    if call.home not in ids:
         raise LocalError("the home object of an update must be one of its objects")
-    ids, types = zip(*sorted(call.objects), strict=True)
     yield Queue(ids)
     means.counters["updates"] += 1
     means.sequence += 1
@@ -47,17 +47,9 @@ def update(means: Means, call: Call) -> Running:
 
 
 def _stamp(means: Means, call: Call, ids: tuple[int, ...], types: tuple[str, ...], sequence: int) -> Operation:
+    now, session = means.wall_ns(), means.identity.session
     return Operation(
-        objects=ids,
-        types=types,
-        method=call.method,
-        version=call.version,
-        argument=call.argument,
-        credentials=call.credentials,
-        client_time=means.wall_ns(),
-        home=call.home,
-        session=means.identity.session,
-        sequence=sequence,
+        ids, types, call.method, call.version, call.argument, call.credentials, now, call.home, session, sequence
     )
 
 

@@ -316,10 +316,11 @@ def parse_reply_body_untrusted(
     """
     value = _unpack_untrusted(body)
     if kind is Type.QUERY_REPLY:
-        results = _list_untrusted(value, len(objects))
-        if len(results) != len(objects):
+        if type(value) is not tuple or len(value) != len(objects):
             raise MalformedMessage("reply does not answer every item")
-        return QueryReply(tuple([_result_untrusted(r, ids) for r, ids in zip(results, objects, strict=True)]))
+        if len(value) == 1:
+            return QueryReply((_result_untrusted(value[0], objects[0]),))
+        return QueryReply(tuple([_result_untrusted(result, objects[i]) for i, result in enumerate(value)]))
     if kind is Type.UPDATE_REPLY:
         return _update_reply_untrusted(value, objects[0] if objects else (), expected)
     if kind is Type.VOUCH_REPLY:
@@ -333,16 +334,17 @@ def parse_reply_body_untrusted(
 
 def pending_vectors(reply: Reply) -> int:
     """How many vectors of MACs must come behind the body of a reply."""
-    return sum([shown.vector != b"" for shown in _shown_in(reply)])
-
-
-def _shown_in(reply: Reply) -> tuple[Shown, ...]:
-    """Every history in a reply, in the order of their vectors."""
+    count = 0
     if isinstance(reply, UpdateReply):
-        return reply.histories
-    if isinstance(reply, QueryReply):
-        return tuple([shown for result in reply.results for shown in result.shown()])
-    return ()
+        for _, vector in reply.histories:
+            if vector:
+                count += 1
+    elif isinstance(reply, QueryReply):
+        for result in reply.results:
+            for _, vector in result.shown():
+                if vector:
+                    count += 1
+    return count
 
 
 def _with_vectors_untrusted(reply: Reply, vectors: bytes, size: int) -> Reply:
@@ -380,32 +382,35 @@ def _shown_untrusted(value: object, obj: int, expected: ReplicaHistory | None = 
 
 
 def _histories_untrusted(
-    value: object, objects: tuple[int, ...], expected: tuple[ReplicaHistory, ...] = ()
+    shown: tuple[Any, ...], objects: tuple[int, ...], expected: tuple[ReplicaHistory, ...]
 ) -> tuple[Shown, ...]:
-    shown = _list_untrusted(value, len(objects))
     if not shown:
         return ()
     if len(shown) != len(objects):
         raise MalformedMessage("histories of other objects")
-    if len(expected) == len(objects):
-        return tuple(map(_shown_untrusted, shown, objects, expected))
-    return tuple(map(_shown_untrusted, shown, objects))
+    known = len(expected) == len(objects)
+    return tuple([_shown_untrusted(one, objects[i], expected[i] if known else None) for i, one in enumerate(shown)])
 
 
 def _result_untrusted(value: object, objects: tuple[int, ...]) -> QueryResult:
     if type(value) is not tuple or len(value) != 5:
         raise MalformedMessage("result of a wrong shape")
     code, lts, answer, shown, follow = value
+    count = len(objects)
+    if type(lts) is not tuple or type(shown) is not tuple or len(lts) != count or len(shown) != count:
+        raise MalformedMessage("result does not cover its objects")
     followed = None
     if follow is not None:
         obj, history, lt, follow_code, follow_answer = _fields_untrusted(follow, int, tuple, bytes, int, bytes)
         child = _shown_untrusted(history, _object_untrusted(obj))
         followed = Followed(obj, child, _timestamp_untrusted(lt), _code_untrusted(follow_code), follow_answer)
-    histories = _histories_untrusted(shown, objects)
-    timestamps = tuple(map(_timestamp_untrusted, _list_untrusted(lts, len(objects))))
-    if len(histories) != len(objects) or len(timestamps) != len(objects):
-        raise MalformedMessage("result does not cover its objects")
     sound = _bytes_untrusted(answer, DEFAULT_LIMITS.answer_bytes_max)
+    if count == 1:
+        timestamps: tuple[LogicalTimestamp, ...] = (_timestamp_untrusted(lts[0]),)
+        histories: tuple[Shown, ...] = (_shown_untrusted(shown[0], objects[0]),)
+    else:
+        timestamps = tuple([_timestamp_untrusted(lt) for lt in lts])
+        histories = tuple([_shown_untrusted(one, objects[i]) for i, one in enumerate(shown)])
     return QueryResult(_code_untrusted(code), timestamps, sound, histories, followed)
 
 
@@ -415,7 +420,7 @@ def _update_reply_untrusted(
     status, code, answer, shown, culled = _fields_untrusted(value, int, int, bytes, tuple, tuple)
     if not 0 <= status < len(_STATUSES):
         raise MalformedMessage("unknown status")
-    pairs = tuple([_fields_untrusted(c, int, int) for c in _list_untrusted(culled, 4096)])
+    pairs = tuple([_fields_untrusted(c, int, int) for c in _list_untrusted(culled, 4096)]) if culled else ()
     histories = _histories_untrusted(shown, objects, expected)
     return UpdateReply(_STATUSES[status], _code_untrusted(code), answer, histories, pairs)
 

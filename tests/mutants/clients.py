@@ -65,7 +65,9 @@ def accepted_and_answered_add_up() -> None:
 )
 def reissues_get_a_new_sequence() -> None:
     """A re-issued update is another one."""
-    rewrite(up._stamp, ("sequence=sequence", "sequence=means.sequence * 1000 + means.counters['retries']"))
+    rewrite(
+        up._stamp, ("home, session, sequence\n", "home, session, means.sequence * 1000 + means.counters['retries']\n")
+    )
 
 
 @mutant("more servers than can lie must refuse", CLIENT, f"{RULES}::test_one_server_s_refusal_does_not_fail_an_update")

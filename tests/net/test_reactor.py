@@ -44,6 +44,7 @@ def seals(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 # Frames
 
 
+@pytest.mark.pure
 def test_frames_of_one_wakeup_come_in_one_call_and_answers_leave_in_one_write(bench: Any, seals: list[int]) -> None:
     server, client = bench.server(), bench.client()
     at_client, at_server = bench.connect(client, server)
@@ -63,6 +64,7 @@ def test_frames_of_one_wakeup_come_in_one_call_and_answers_leave_in_one_write(be
     assert len(client.batches) == 1
 
 
+@pytest.mark.pure
 def test_frames_of_several_peers_come_in_one_call(bench: Any, seals: list[int]) -> None:
     server, clients = bench.server(), [bench.client(f"client-{i}") for i in (1, 2, 3)]
     ends = [bench.connect(client, server) for client in clients]

@@ -6,6 +6,7 @@ the script's.
 
 from collections.abc import Mapping, Sequence
 
+from qunfs.protocol.authenticator import column
 from qunfs.protocol.classify import classify, proven
 from qunfs.protocol.execution import Code
 from qunfs.protocol.history import ZERO_TIMESTAMP, Candidate, LogicalTimestamp, ReplicaHistory
@@ -99,9 +100,9 @@ class Person:
 
     def _pack(self, prepared: Prepared) -> Prepared:
         request = prepared.request
-        macs = [mac for sets in (*request.views, *request.evidence) for mac in self.cache.macs(sets)]
+        vectors = [v for sets in (*request.views, *request.evidence) for v in self.cache.vectors(sets)]
         body = pack_update_body(request)
-        columns = [b"".join(column) for column in zip(*macs, strict=True)]
+        columns = [b"".join([column(v, server) for v in vectors]) for server in range(self._world.quorums.n)]
         self._packed[prepared.made.candidate] = [pack_update(7, body, column) for column in columns]
         return prepared
 

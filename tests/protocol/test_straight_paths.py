@@ -96,7 +96,7 @@ def test_the_preferred_quorum_s_one_history_is_the_first_view_of_the_search(
         assert general is not None
         assert [(v.obj, v.groups) for v in straight] == [(v.obj, v.groups) for v in general]
         for view in straight:
-            assert [macs[0][0] for macs in cache.macs(view)] == servers_of(view.mask)
+            assert [vector[0] for vector in cache.vectors(view)] == servers_of(view.mask)
 
 
 # ---- replies
