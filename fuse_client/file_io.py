@@ -135,10 +135,12 @@ class FileIO:
             file.fd = fd
             file.loaded = True
             if fd is not None:
-                await self._mend(file, os.fstat(fd))
+                status = os.fstat(fd)
+                file.marked = is_marked(status)
+                await self._mend(file, status)
 
     async def _mend(self, file: OpenFile, status: os.stat_result) -> None:
-        if not is_marked(status) and status.st_size == file.known.size:
+        if not file.marked and status.st_size == file.known.size:
             return
         log.warning("object %x: a mount ended before it had recorded its last write; recording it", file.object)
         owner = Credentials(file.known.uid, file.known.gid)
@@ -170,10 +172,11 @@ class FileIO:
         """The descriptor of the contents, made if there are none."""
         if file.fd is None and not file.loaded:
             file.fd = self._contents.open(file.object)
+            file.marked = file.fd is not None and is_marked(os.fstat(file.fd))
         if file.fd is None:
             file.fd = self._contents.create(file.object)
             if file.removed:
-                self._contents.discard(file.object)
+                self._contents.detach(file.object)
         file.loaded = True
         return file.fd
 
@@ -193,8 +196,9 @@ class FileIO:
         file = handle.file
         self._require_here(file, to_change=True)
         fd = self._descriptor(file)
-        if not file.dirty and not file.removed:
+        if not (file.marked or file.removed or file.told_by_size(offset)):
             mark(fd)
+            file.marked = True
         try:
             write_all(fd, data, offset)
         finally:
@@ -238,6 +242,7 @@ class FileIO:
     async def _send(self, file: OpenFile, new: sattr3, credentials: Credentials) -> None:
         """SETATTR; raises StatusError.  The lock is held."""
         asked = self._files.cache.now()
+        file.telling = True
         result = await self._service.setattr(credentials, file.object, new)
         if result.status in GONE and file.handles:  # removed elsewhere: what is open here lives on
             self._files.removed_elsewhere(file)
@@ -246,13 +251,15 @@ class FileIO:
             log.error("object %x: another store took its contents over; what was written here is lost", file.object)
         self._files.check(result.status, file.object)
         self._files.learn(result.obj_wcc.after, asked)
+        file.telling = file.known.size != new.size
 
     def _settle(self, file: OpenFile, changes: int) -> None:
         """The attribute object knows all changes up to number ``changes``."""
         if file.changes == changes and not file.removed:
             file.dirty = False
-            if file.fd is not None:
+            if file.marked and file.fd is not None:
                 unmark(file.fd)
+                file.marked = False
 
     async def resize(self, file: OpenFile, new: sattr3, credentials: Credentials) -> None:
         """SETATTR with a size, which also supersedes unreported changes.
@@ -266,7 +273,7 @@ class FileIO:
         async with file.lock:
             if not self._is_here(file):
                 file.drop_descriptor()
-                file.loaded, file.dirty = True, False
+                file.loaded, file.dirty, file.marked = True, False, False
                 self._contents.discard(file.object)  # of an older generation
             if size == 0 and file.loaded and file.fd is None:
                 fd, before = None, 0

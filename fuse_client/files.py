@@ -47,6 +47,10 @@ class OpenFile:
     removed: bool = False
     dirty: bool = False
     """Whether the contents have changes that the attribute object was not told about."""
+    marked: bool = False
+    """Whether the contents carry the mark."""
+    telling: bool = False
+    """Whether a size was sent to the attribute object that has not been seen there: it may or may not have arrived."""
     changes: int = 0
     """Counts local changes, so that a SETATTR can tell whether it covered them all."""
     mtime: int = 0
@@ -71,6 +75,12 @@ class OpenFile:
         if self.fd is not None and (self.dirty or self.removed):
             return os.fstat(self.fd).st_size
         return self.known.size
+
+    def told_by_size(self, offset: int) -> bool:
+        """Whether the size of the contents is going to differ from the attribute object's when a write there changed
+        anything: if nothing below the size that the object has is touched, and no other is on its way to it.
+        """
+        return not self.telling and offset >= self.known.size
 
     def note_change(self, writer: Credentials, mtime: int) -> None:
         """The contents changed."""
@@ -224,7 +234,9 @@ class Files:
         file = self._open.get(obj)
         if file is None:
             self._atimes.pop(obj, None)
-        elif not file.removed:
+            self._contents.discard(obj)
+            return
+        if not file.removed:
             if not file.loaded:
                 file.fd = self._contents.open(obj)
             size = attributes.size if file.attributes is None else file.size
@@ -232,7 +244,7 @@ class Files:
                 file.attributes = attributes
             file.attributes = replace(file.attributes, nlink=0, size=size, used=size)
             file.loaded = file.removed = True
-        self._contents.discard(obj)
+        self._contents.detach(obj)
 
     def removed_elsewhere(self, file: OpenFile) -> None:
         """The service does not know an open file any more."""

@@ -1,4 +1,4 @@
-"""The parts that need no mount: the handler's net, caches, the contents folder."""
+"""The parts that need no mount: the handler's net and the caches."""
 
 import errno
 import logging
@@ -11,7 +11,6 @@ import pytest
 import trio
 
 from fuse_client.attributes import RELATIME_NS, AttributeCache, entry_attributes, relatime_due
-from fuse_client.contents import ContentStore, is_marked, mark, unmark
 from fuse_client.errors import StatusError, errno_of, handler
 from fuse_client.names import ABSENT, NameCache
 from qunfs.nfs.types import fattr3, ftype3, nfsstat3, wcc_data
@@ -126,34 +125,3 @@ def test_names_are_hints():
     assert names.hint(1, b"a") is None
     names.forget(1, b"c")
     assert names.hint(1, b"c") is None
-
-
-def test_the_contents_folder(tmp_path):
-    store = ContentStore(tmp_path / "c")
-    identity = store.identity
-    assert len(identity) == 16
-    assert store.open(0xABCD) is None
-    fd = store.create(0xABCD)
-    assert is_marked(os.fstat(fd))
-    unmark(fd)
-    assert not is_marked(os.fstat(fd))
-    assert stat.S_IMODE(os.fstat(fd).st_mode) == 0o600
-    mark(fd)
-    os.write(fd, b"x")
-    os.close(fd)
-    assert (tmp_path / "c/data/cd/000000000000abcd").read_bytes() == b"x"
-    with pytest.raises(LocalError, match="in use by another mount"):
-        ContentStore(tmp_path / "c")
-    store.close()
-    store = ContentStore(tmp_path / "c")
-    assert store.identity == identity
-    store.discard(0xABCD)
-    store.discard(0xABCD)
-    assert store.open(0xABCD) is None
-    store.close()
-
-
-def test_a_contents_folder_that_cannot_be(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(LocalError, match="cannot be used"):
-        ContentStore(tmp_path / "file")
