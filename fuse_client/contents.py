@@ -211,8 +211,6 @@ def is_marked(status: os.stat_result) -> bool:
 
 def write_all(fd: int, data: bytes, offset: int) -> None:
     """Write all of the data, as the kernel expects of a FUSE write."""
-    rest = memoryview(data)
-    while rest:
-        written = os.pwrite(fd, rest, offset)
-        rest = rest[written:]
-        offset += written
+    written = os.pwrite(fd, data, offset)
+    while written < len(data):
+        written += os.pwrite(fd, memoryview(data)[written:], offset + written)

@@ -12,7 +12,6 @@ import logging
 import os
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 
 import pyfuse3
 import trio
@@ -56,7 +55,8 @@ class FileIO:
 
         ``looked_up``: this very open has just looked the name up, and the attributes that came with it will do.
         """
-        with self._files.using(obj) as file:
+        file = self._files.pin(obj)
+        try:
             await self._refresh(file, credentials, looked_up)
             writing = flags & os.O_ACCMODE != os.O_RDONLY
             takes_over = writing and file.known.size == 0 and not self._is_here(file)
@@ -64,9 +64,12 @@ class FileIO:
                 await self.resize(file, sattr3(size=0), credentials)
             else:
                 self._require_here(file)
-                await self._load(file)
-            file.users += 1  # the handle's own
-            file.handles += 1
+                if not file.loaded:
+                    await self._load(file)
+        except BaseException:
+            self._files.unpin(file)
+            raise
+        file.handles += 1  # and stays pinned
         return Handle(file, credentials, bool(flags & os.O_NOATIME))
 
     def opened_new(self, attributes: fattr3, credentials: Credentials, asked: float) -> Handle:
@@ -79,11 +82,13 @@ class FileIO:
 
     async def release(self, handle: Handle) -> None:
         """The last descriptor of a handle was closed."""
+        file = handle.file
         try:
-            await self.flush(handle.file)
+            if file.dirty:
+                await self.flush(file)
         finally:
-            handle.file.handles -= 1
-            self._files.unpin(handle.file)
+            file.handles -= 1
+            self._files.unpin(file)
 
     async def know(self, file: OpenFile, credentials: Credentials) -> None:
         """Have attributes of a file, not older than the attribute time-out."""
@@ -154,7 +159,8 @@ class FileIO:
     # --- contents ---------------------------------------------------------------------------------------------------
 
     def _is_here(self, file: OpenFile) -> bool:
-        return file.removed or file.known.store in (b"", self._contents.identity)
+        store = file.known.store
+        return not store or store == self._contents.identity or file.removed
 
     def _require_here(self, file: OpenFile, *, to_change: bool = False) -> None:
         """Refuse with EREMOTE to use contents of another store; empty ones can be read everywhere."""
@@ -223,7 +229,9 @@ class FileIO:
 
     async def _report(self, file: OpenFile) -> None:
         if file.dirty and not file.removed:
-            changes, ctime = file.changes, max(file.known.ctime, file.mtime)
+            changes, ctime = file.changes, file.known.ctime
+            if file.mtime > ctime:
+                ctime = file.mtime
             await self._send(file, self._changes_of(file), file.writer)
             self._settle(file, changes)
             if not file.dirty:
@@ -293,7 +301,7 @@ class FileIO:
 
     async def _send_size(self, file: OpenFile, new: sattr3, credentials: Credentials, before: int) -> None:
         generation = file.known.generation if new.size else None
-        new = replace(new, store=self._contents.identity, generation=generation)
+        new = new._replace(store=self._contents.identity, generation=generation)
         try:
             await self._send(file, new, credentials)
         except StatusError:
@@ -314,8 +322,7 @@ class FileIO:
                 await self._report(file)
                 return False
             changes, count = self._changes_of(file), file.changes
-            merged = replace(
-                changes,
+            merged = changes._replace(
                 mode=new.mode,
                 uid=new.uid,
                 gid=new.gid,

@@ -4,7 +4,6 @@ import errno
 import logging
 import os
 import stat
-from dataclasses import replace
 
 import pyfuse3
 import pytest
@@ -67,7 +66,7 @@ def test_attributes_are_believed_for_their_time():
     assert cache.fresh(77) == (FILE, 100.0)
     clock[0] = 100.75
     assert cache.left(100.0) == 0.25
-    cache.learn(replace(FILE, ctime=2), 100.5)
+    cache.learn(FILE._replace(ctime=2), 100.5)
     assert cache.fresh(77) == (FILE, 100.0), "an older state that came later"
     cache.learn(FILE, 100.5)
     clock[0] = 101.25
@@ -76,7 +75,7 @@ def test_attributes_are_believed_for_their_time():
     assert cache.fresh(77) is None
     assert cache.left(100.5) == 0.0
     for obj in (1, 2, 3):
-        cache.learn(replace(FILE, fileid=obj), 102.0)
+        cache.learn(FILE._replace(fileid=obj), 102.0)
     assert [cache.fresh(obj) is not None for obj in (1, 2, 3, 77)] == [False, True, True, False]
     cache.learn_wcc(2, wcc_data(after=None), 102.0)
     assert cache.fresh(2) is None
@@ -92,14 +91,14 @@ def test_without_a_time_out_nothing_is_believed():
 
 def test_relatime():
     assert relatime_due(FILE, 10), "read before the last change"
-    read = replace(FILE, atime=100)
+    read = FILE._replace(atime=100)
     assert not relatime_due(read, 200)
     assert relatime_due(read, 100 + RELATIME_NS)
 
 
 @pytest.mark.parametrize("kind", ftype3)
 def test_attributes_for_the_kernel(kind):
-    entry = entry_attributes(replace(FILE, type=kind, rdev=(8, 300), atime=-1, mtime=2_000_000_001), 0.5, 0.25)
+    entry = entry_attributes(FILE._replace(type=kind, rdev=(8, 300), atime=-1, mtime=2_000_000_001), 0.5, 0.25)
     assert stat.S_IFMT(entry.st_mode) in (
         stat.S_IFREG,
         stat.S_IFDIR,

@@ -85,10 +85,12 @@ def close(fd: int) -> None:
         os.close(fd)
 
 
-def crash(mount: Mount, *fds: int) -> None:
+def crash(mount: Mount, *fds: int, closing: threading.Thread | None = None) -> None:
     """The mount's process is killed."""
     mount.process.kill()
     mount.wait()
+    if closing is not None:
+        closing.join()
     for fd in fds:
         close(fd)
     subprocess.run(["fusermount3", "-u", mount.path], check=True)
@@ -157,8 +159,7 @@ def test_a_write_while_the_size_is_on_its_way_is_recorded(mounter, namespace, of
     between = time.time_ns()
     time.sleep(0.02)  # the mend takes the time of the contents, which the kernel's clock ticks give
     os.pwrite(fds[1], b"X", offset)
-    crash(mount, fds[1])
-    closing.join()
+    crash(mount, fds[1], closing=closing)
     namespace.go_on()
     again = mounter(namespace)
     expected = bytearray(b"0123456789")
