@@ -49,26 +49,25 @@ class AttributeCache:
         self, lifetime_s: float, now: Callable[[], float] = time.monotonic, capacity: int = ATTRIBUTES_MAX
     ) -> None:
         self._lifetime_s = lifetime_s
-        self._now = now
-        self._capacity = capacity
-        self._known: OrderedDict[int, tuple[float, fattr3]] = OrderedDict()
-
-    def now(self) -> float:
+        self.now: Final = now
         """To be read before attributes are asked for, and passed to :meth:`learn` with them."""
-        return self._now()
+        self._capacity = capacity
+        self._known: OrderedDict[int, tuple[fattr3, float]] = OrderedDict()
 
     def learn(self, attributes: fattr3 | None, asked: float) -> None:
         """Keep attributes that a service gave, unless newer ones are known."""
         if attributes is None:
             return
-        obj = attributes.fileid
-        held = self._known.get(obj)
-        if held is not None and (held[1].ctime, held[0]) > (attributes.ctime, asked):
-            return
-        self._known[obj] = (asked, attributes)
-        self._known.move_to_end(obj)
-        while len(self._known) > self._capacity:
-            self._known.popitem(last=False)
+        obj, known = attributes.fileid, self._known
+        held = known.get(obj)
+        if held is not None:
+            newest, when = held
+            if newest.ctime > attributes.ctime or (newest.ctime == attributes.ctime and when > asked):
+                return
+            known.move_to_end(obj)
+        known[obj] = (attributes, asked)
+        if len(known) > self._capacity:
+            known.popitem(last=False)
 
     def learn_wcc(self, obj: int, wcc: wcc_data, asked: float) -> None:
         """Keep what an update said of an object that it changed; if it said nothing, what was known is void."""
@@ -84,18 +83,16 @@ class AttributeCache:
     def fresh(self, obj: int) -> tuple[fattr3, float] | None:
         """Attributes that the kernel may still be given, and when they were asked for."""
         held = self._known.get(obj)
-        if held is None or held[0] + self._lifetime_s <= self._now():
-            return None
-        return held[1], held[0]
+        return held if held is not None and held[1] + self._lifetime_s > self.now() else None
 
     def newest(self, obj: int) -> tuple[fattr3, float] | None:
         """The newest attributes that were seen, however old, and when they were asked for."""
-        held = self._known.get(obj)
-        return None if held is None else (held[1], held[0])
+        return self._known.get(obj)
 
     def left(self, asked: float) -> float:
         """For how many more seconds attributes asked for then may be kept."""
-        return max(0.0, asked + self._lifetime_s - self._now())
+        left = asked + self._lifetime_s - self.now()
+        return left if left > 0.0 else 0.0
 
 
 def relatime_due(attributes: fattr3, now_ns: int) -> bool:
@@ -105,23 +102,23 @@ def relatime_due(attributes: fattr3, now_ns: int) -> bool:
 
 
 def entry_attributes(attributes: fattr3, attr_timeout: float, entry_timeout: float = 0.0) -> pyfuse3.EntryAttributes:
-    """fattr3 as the kernel wants it; time-outs in seconds."""
+    """fattr3 as the kernel wants it; time-outs in seconds.  The generation stays 0: ids are never used again."""
+    kind, mode, nlink, uid, gid, size, used, rdev, _, obj, atime, mtime, ctime, _, _ = attributes
     entry = pyfuse3.EntryAttributes()
-    entry.st_ino = attributes.fileid
-    entry.generation = 0  # ids are never used again
+    entry.st_ino = obj
     entry.attr_timeout = attr_timeout
     entry.entry_timeout = entry_timeout
-    entry.st_mode = _FORMAT[attributes.type] | stat.S_IMODE(attributes.mode)
-    entry.st_nlink = attributes.nlink
-    entry.st_uid = attributes.uid
-    entry.st_gid = attributes.gid
-    entry.st_rdev = os.makedev(*attributes.rdev)
-    entry.st_size = attributes.size
+    entry.st_mode = _FORMAT[kind] | stat.S_IMODE(mode)
+    entry.st_nlink = nlink
+    entry.st_uid = uid
+    entry.st_gid = gid
+    entry.st_rdev = os.makedev(*rdev)
+    entry.st_size = size
     entry.st_blksize = PREFERRED_BYTES
-    entry.st_blocks = -(-attributes.used // BLOCK_BYTES)
-    entry.st_atime_ns = attributes.atime
-    entry.st_mtime_ns = attributes.mtime
-    entry.st_ctime_ns = attributes.ctime
+    entry.st_blocks = -(-used // BLOCK_BYTES)
+    entry.st_atime_ns = atime
+    entry.st_mtime_ns = mtime
+    entry.st_ctime_ns = ctime
     return entry
 
 

@@ -4,12 +4,20 @@
 
     FOLDER/store           the UUID; also the lock that keeps a second mount out
     FOLDER/data/XX/ID      the contents of object ID (16 hexadecimal digits), XX being its last two
+    FOLDER/spare/N         an empty file that lay below data and may do so again, N being 0, 1, 2 ...
 
-A content file's sticky bit says that it holds changes which the attribute object has not been told about.  The bit is
-set before the first such write and cleared after the SETATTR, so that a crash in between shows at the next open.
+A content file's sticky bit, its *mark*, says that it holds changes which the attribute object has not been told about
+and which its size does not betray.  The bit is set before the first such write and cleared after the SETATTR, so that
+a crash in between shows at the next open.
+
+Files of removed objects are emptied and kept for new ones: ext4 gives out no inode again that was freed in the last
+seconds, and where files come and go its search among those costs more than all the rest of a creation.  A file is
+emptied before it becomes a spare and looked at before it becomes contents, so that no object ever shows the bytes of
+another, wherever a crash comes in between.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -23,6 +31,10 @@ _PLAIN_MODE: Final = stat.S_IRUSR | stat.S_IWUSR
 _MARKED_MODE: Final = _PLAIN_MODE | stat.S_ISVTX
 _OPEN_FLAGS: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 
+SPARES_MAX: Final = 1024
+"""Spare files kept: an inode each, and no blocks.  Creations and removals that alternate need a few hundred at most;
+after the removal of a whole tree the rest would lie about for good."""
+
 
 class ContentStore:
     """The contents folder of one mount.  File system errors come out as OSError."""
@@ -30,17 +42,20 @@ class ContentStore:
     def __init__(self, folder: Path) -> None:
         """Open a folder, making it at first use.  LocalError when it cannot serve or another mount uses it."""
         try:
-            (folder / "data").mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in ("data", "spare"):
+                (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock_fd = os.open(folder / "store", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PLAIN_MODE)
         except OSError as error:
             raise LocalError(f"contents folder {folder} cannot be used: {error.strerror}") from error
         try:
             self._take_lock(folder)
             self.identity: Final = self._read_identity(folder)
+            self._data = os.fspath(folder / "data")
+            self._spare = os.fspath(folder / "spare")
+            self._spares = self._count_spares()
         except BaseException:
             os.close(self._lock_fd)
             raise
-        self._data = os.fspath(folder / "data")
 
     def _take_lock(self, folder: Path) -> None:
         try:
@@ -74,18 +89,75 @@ class ContentStore:
             return None
 
     def create(self, obj: int) -> int:
-        """A descriptor of an object's contents, made empty and marked when there are none yet."""
+        """A descriptor of an object's contents, made empty when there are none yet."""
         path = self._path(obj)
         try:
-            return os.open(path, _OPEN_FLAGS | os.O_CREAT, _MARKED_MODE)
+            return self._create(path)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-            return os.open(path, _OPEN_FLAGS | os.O_CREAT, _MARKED_MODE)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(os.path.dirname(path), mode=0o700)
+            return self._create(path)
+
+    def _create(self, path: str) -> int:
+        fd = self._reuse(path) if self._spares and not os.access(path, os.F_OK) else None
+        return os.open(path, _OPEN_FLAGS | os.O_CREAT, _PLAIN_MODE) if fd is None else fd
 
     def discard(self, obj: int) -> None:
+        """Remove an object's contents, on which no descriptor may be open: what they were in may serve another."""
+        path = self._path(obj)
+        if self._spares >= SPARES_MAX or not self._retire(path):
+            _unlink(path)
+
+    def detach(self, obj: int) -> None:
         """Remove an object's contents; descriptors of them stay good."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path(obj))
+        _unlink(self._path(obj))
+
+    # --- spare files ------------------------------------------------------------------------------------------------
+
+    def _count_spares(self) -> int:
+        """How many spare files an earlier mount has left; others, after a gap or too many, are removed."""
+        found = set(os.listdir(self._spare))
+        count = 0
+        while count < SPARES_MAX and str(count) in found:
+            count += 1
+        for name in found.difference(map(str, range(count))):
+            with contextlib.suppress(OSError):  # it counts for nothing, and a later spare may replace it
+                os.unlink(f"{self._spare}/{name}")
+        return count
+
+    def _retire(self, path: str) -> bool:
+        """Make a content file the last spare one, if it can be."""
+        fd = None
+        try:
+            fd = os.open(path, _OPEN_FLAGS)
+            status = os.fstat(fd)
+            if not _is_plain(status):
+                return False
+            if status.st_size:
+                os.ftruncate(fd, 0)
+            os.rename(path, f"{self._spare}/{self._spares}")
+        except OSError:  # gone, or no more descriptors, or no room for a name; removal may still succeed
+            return False
+        finally:
+            if fd is not None:
+                os.close(fd)
+        self._spares += 1
+        return True
+
+    def _reuse(self, path: str) -> int | None:
+        """A descriptor of the last spare file, which now is at ``path``, where nothing was; None if it is unfit."""
+        spare = f"{self._spare}/{self._spares - 1}"
+        fd = _open_empty(spare)
+        if fd is not None:
+            try:
+                os.rename(spare, path)
+            except OSError as error:
+                os.close(fd)
+                if error.errno == errno.ENOENT:  # it is the folder that is missing
+                    raise
+                fd = None
+        self._spares -= 1
+        return fd
 
     def statvfs(self) -> os.statvfs_result:
         """The room on the file system that holds the folder."""
@@ -96,8 +168,34 @@ class ContentStore:
         os.close(self._lock_fd)
 
 
+def _is_plain(status: os.stat_result) -> bool:
+    """Whether a file is a content file without a mark, and has no other name that somebody may count on."""
+    return status.st_mode == stat.S_IFREG | _PLAIN_MODE and status.st_nlink == 1
+
+
+def _open_empty(spare: str) -> int | None:
+    """A descriptor of a spare file.
+
+    One that is not as it must be is removed.  It is not emptied here: what is truncated and then written ext4 takes for
+    a file that is being replaced, and sends it to the disk when it is closed.
+    """
+    with contextlib.suppress(OSError):
+        fd = os.open(spare, _OPEN_FLAGS)
+        status = os.fstat(fd)
+        if status.st_size == 0 and _is_plain(status):
+            return fd
+        os.close(fd)
+        os.unlink(spare)
+    return None
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
 def mark(fd: int) -> None:
-    """Note that contents are about to change."""
+    """Note that contents are about to change in a way that their size may not show."""
     os.fchmod(fd, _MARKED_MODE)
 
 
@@ -107,14 +205,12 @@ def unmark(fd: int) -> None:
 
 
 def is_marked(status: os.stat_result) -> bool:
-    """Whether contents changed since the attribute object was last told."""
+    """Whether contents may have changed since the attribute object was last told, whatever their size."""
     return bool(status.st_mode & stat.S_ISVTX)
 
 
 def write_all(fd: int, data: bytes, offset: int) -> None:
     """Write all of the data, as the kernel expects of a FUSE write."""
-    rest = memoryview(data)
-    while rest:
-        written = os.pwrite(fd, rest, offset)
-        rest = rest[written:]
-        offset += written
+    written = os.pwrite(fd, data, offset)
+    while written < len(data):
+        written += os.pwrite(fd, memoryview(data)[written:], offset + written)

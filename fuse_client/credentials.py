@@ -34,7 +34,8 @@ class CredentialCache:
 
     def of(self, context: pyfuse3.RequestContext) -> Credentials:
         """The credentials of the process behind a request."""
-        return self.of_process(context.pid, context.uid, context.gid)
+        uid, gid = context.uid, context.gid
+        return SUPERUSER if uid == 0 == gid else self.of_process(context.pid, uid, gid)
 
     def of_process(self, pid: int, uid: int, gid: int) -> Credentials:
         """The credentials of a process.

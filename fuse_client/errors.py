@@ -59,7 +59,7 @@ class StatusError(Exception):
 
 def check(status: nfsstat3) -> None:
     """Raise StatusError unless a procedure succeeded."""
-    if status != nfsstat3.NFS3_OK:
+    if status is not nfsstat3.NFS3_OK:
         raise StatusError(status)
 
 
@@ -75,15 +75,33 @@ def handler(body: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[
     async def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return await body(*args, **kwargs)
-        except pyfuse3.FUSEError:
-            raise
-        except StatusError as error:
-            raise pyfuse3.FUSEError(errno_of(error.status)) from None
-        except OSError as error:  # from the contents folder: full, over quota, out of descriptors
-            log.warning("%s: %s", body.__name__, error)
-            raise pyfuse3.FUSEError(error.errno or errno.EIO) from None
-        except Exception:  # a bug, here or below, may cost one system call but not the mount
-            log.exception("%s failed", body.__name__)
-            raise pyfuse3.FUSEError(errno.EIO) from None
+        except Exception as error:
+            raise _fuse_error(body.__name__, error) from None
 
     return guarded
+
+
+def prompt_handler(body: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """The same for a body that never waits: a coroutine less for each request."""
+
+    @functools.wraps(body)
+    async def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return body(*args, **kwargs)
+        except Exception as error:
+            raise _fuse_error(body.__name__, error) from None
+
+    return guarded
+
+
+def _fuse_error(name: str, error: Exception) -> pyfuse3.FUSEError:
+    """What to raise for an exception that is being handled."""
+    if isinstance(error, pyfuse3.FUSEError):
+        return error
+    if isinstance(error, StatusError):
+        return pyfuse3.FUSEError(errno_of(error.status))
+    if isinstance(error, OSError):  # from the contents folder: full, over quota, out of descriptors
+        log.warning("%s: %s", name, error)
+        return pyfuse3.FUSEError(error.errno or errno.EIO)
+    log.exception("%s failed", name)  # a bug, here or below, may cost one system call but not the mount
+    return pyfuse3.FUSEError(errno.EIO)

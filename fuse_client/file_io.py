@@ -12,7 +12,6 @@ import logging
 import os
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 
 import pyfuse3
 import trio
@@ -56,7 +55,8 @@ class FileIO:
 
         ``looked_up``: this very open has just looked the name up, and the attributes that came with it will do.
         """
-        with self._files.using(obj) as file:
+        file = self._files.pin(obj)
+        try:
             await self._refresh(file, credentials, looked_up)
             writing = flags & os.O_ACCMODE != os.O_RDONLY
             takes_over = writing and file.known.size == 0 and not self._is_here(file)
@@ -64,9 +64,12 @@ class FileIO:
                 await self.resize(file, sattr3(size=0), credentials)
             else:
                 self._require_here(file)
-                await self._load(file)
-            file.users += 1  # the handle's own
-            file.handles += 1
+                if not file.loaded:
+                    await self._load(file)
+        except BaseException:
+            self._files.unpin(file)
+            raise
+        file.handles += 1  # and stays pinned
         return Handle(file, credentials, bool(flags & os.O_NOATIME))
 
     def opened_new(self, attributes: fattr3, credentials: Credentials, asked: float) -> Handle:
@@ -79,11 +82,13 @@ class FileIO:
 
     async def release(self, handle: Handle) -> None:
         """The last descriptor of a handle was closed."""
+        file = handle.file
         try:
-            await self.flush(handle.file)
+            if file.dirty:
+                await self.flush(file)
         finally:
-            handle.file.handles -= 1
-            self._files.unpin(handle.file)
+            file.handles -= 1
+            self._files.unpin(file)
 
     async def know(self, file: OpenFile, credentials: Credentials) -> None:
         """Have attributes of a file, not older than the attribute time-out."""
@@ -135,10 +140,12 @@ class FileIO:
             file.fd = fd
             file.loaded = True
             if fd is not None:
-                await self._mend(file, os.fstat(fd))
+                status = os.fstat(fd)
+                file.marked = is_marked(status)
+                await self._mend(file, status)
 
     async def _mend(self, file: OpenFile, status: os.stat_result) -> None:
-        if not is_marked(status) and status.st_size == file.known.size:
+        if not file.marked and status.st_size == file.known.size:
             return
         log.warning("object %x: a mount ended before it had recorded its last write; recording it", file.object)
         owner = Credentials(file.known.uid, file.known.gid)
@@ -152,7 +159,8 @@ class FileIO:
     # --- contents ---------------------------------------------------------------------------------------------------
 
     def _is_here(self, file: OpenFile) -> bool:
-        return file.removed or file.known.store in (b"", self._contents.identity)
+        store = file.known.store
+        return not store or store == self._contents.identity or file.removed
 
     def _require_here(self, file: OpenFile, *, to_change: bool = False) -> None:
         """Refuse with EREMOTE to use contents of another store; empty ones can be read everywhere."""
@@ -170,10 +178,11 @@ class FileIO:
         """The descriptor of the contents, made if there are none."""
         if file.fd is None and not file.loaded:
             file.fd = self._contents.open(file.object)
+            file.marked = file.fd is not None and is_marked(os.fstat(file.fd))
         if file.fd is None:
             file.fd = self._contents.create(file.object)
             if file.removed:
-                self._contents.discard(file.object)
+                self._contents.detach(file.object)
         file.loaded = True
         return file.fd
 
@@ -193,8 +202,9 @@ class FileIO:
         file = handle.file
         self._require_here(file, to_change=True)
         fd = self._descriptor(file)
-        if not file.dirty and not file.removed:
+        if not (file.marked or file.removed or file.told_by_size(offset)):
             mark(fd)
+            file.marked = True
         try:
             write_all(fd, data, offset)
         finally:
@@ -219,7 +229,9 @@ class FileIO:
 
     async def _report(self, file: OpenFile) -> None:
         if file.dirty and not file.removed:
-            changes, ctime = file.changes, max(file.known.ctime, file.mtime)
+            changes, ctime = file.changes, file.known.ctime
+            if file.mtime > ctime:
+                ctime = file.mtime
             await self._send(file, self._changes_of(file), file.writer)
             self._settle(file, changes)
             if not file.dirty:
@@ -238,6 +250,7 @@ class FileIO:
     async def _send(self, file: OpenFile, new: sattr3, credentials: Credentials) -> None:
         """SETATTR; raises StatusError.  The lock is held."""
         asked = self._files.cache.now()
+        file.telling = True
         result = await self._service.setattr(credentials, file.object, new)
         if result.status in GONE and file.handles:  # removed elsewhere: what is open here lives on
             self._files.removed_elsewhere(file)
@@ -246,13 +259,15 @@ class FileIO:
             log.error("object %x: another store took its contents over; what was written here is lost", file.object)
         self._files.check(result.status, file.object)
         self._files.learn(result.obj_wcc.after, asked)
+        file.telling = file.known.size != new.size
 
     def _settle(self, file: OpenFile, changes: int) -> None:
         """The attribute object knows all changes up to number ``changes``."""
         if file.changes == changes and not file.removed:
             file.dirty = False
-            if file.fd is not None:
+            if file.marked and file.fd is not None:
                 unmark(file.fd)
+                file.marked = False
 
     async def resize(self, file: OpenFile, new: sattr3, credentials: Credentials) -> None:
         """SETATTR with a size, which also supersedes unreported changes.
@@ -266,7 +281,7 @@ class FileIO:
         async with file.lock:
             if not self._is_here(file):
                 file.drop_descriptor()
-                file.loaded, file.dirty = True, False
+                file.loaded, file.dirty, file.marked = True, False, False
                 self._contents.discard(file.object)  # of an older generation
             if size == 0 and file.loaded and file.fd is None:
                 fd, before = None, 0
@@ -286,7 +301,7 @@ class FileIO:
 
     async def _send_size(self, file: OpenFile, new: sattr3, credentials: Credentials, before: int) -> None:
         generation = file.known.generation if new.size else None
-        new = replace(new, store=self._contents.identity, generation=generation)
+        new = new._replace(store=self._contents.identity, generation=generation)
         try:
             await self._send(file, new, credentials)
         except StatusError:
@@ -307,8 +322,7 @@ class FileIO:
                 await self._report(file)
                 return False
             changes, count = self._changes_of(file), file.changes
-            merged = replace(
-                changes,
+            merged = changes._replace(
                 mode=new.mode,
                 uid=new.uid,
                 gid=new.gid,

@@ -11,17 +11,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 import pyfuse3
-import trio
 
 from fuse_client.attributes import AttributeCache, relatime_due
 from fuse_client.contents import ContentStore
 from fuse_client.credentials import SUPERUSER
-from fuse_client.errors import GONE, check
+from fuse_client.errors import GONE, StatusError
 from fuse_client.names import NameCache
+from fuse_client.turns import Turns
 from qunfs.nfs.types import fattr3, ftype3, nfsstat3
 from qunfs.protocol.operation import Credentials
 
@@ -47,6 +47,10 @@ class OpenFile:
     removed: bool = False
     dirty: bool = False
     """Whether the contents have changes that the attribute object was not told about."""
+    marked: bool = False
+    """Whether the contents carry the mark."""
+    telling: bool = False
+    """Whether a size was sent to the attribute object that has not been seen there: it may or may not have arrived."""
     changes: int = 0
     """Counts local changes, so that a SETATTR can tell whether it covered them all."""
     mtime: int = 0
@@ -55,7 +59,7 @@ class OpenFile:
     """Whether anybody saw attributes with the changes."""
     writer: Credentials = SUPERUSER
     """Who last changed the contents, if dirty."""
-    lock: trio.Lock = field(default_factory=trio.Lock)
+    lock: Turns = field(default_factory=Turns)
     """Held while sizes travel: two SETATTRs under way could take effect in the wrong order."""
 
     @property
@@ -71,6 +75,12 @@ class OpenFile:
         if self.fd is not None and (self.dirty or self.removed):
             return os.fstat(self.fd).st_size
         return self.known.size
+
+    def told_by_size(self, offset: int) -> bool:
+        """Whether the size of the contents is going to differ from the attribute object's when a write there changed
+        anything: if nothing below the size that the object has is touched, and no other is on its way to it.
+        """
+        return not self.telling and offset >= self.known.size
 
     def note_change(self, writer: Credentials, mtime: int) -> None:
         """The contents changed."""
@@ -168,28 +178,32 @@ class Files:
 
     def check(self, status: nfsstat3, obj: int) -> None:
         """Raise StatusError unless a procedure on an object succeeded; nothing is kept of one that is no more."""
+        if status is nfsstat3.NFS3_OK:
+            return
         if status in GONE:
             self.cache.forget(obj)
             self.names.drop(obj)
-        check(status)
+        raise StatusError(status)
 
     def seen_here(self, attributes: fattr3) -> fattr3:
         """Attributes as programs on this mount must see them."""
-        file = self.find(attributes.fileid)
-        if file is not None:
-            if file.removed or file.known.ctime > attributes.ctime:
-                attributes = file.known
+        obj = attributes.fileid
+        file = self._open.get(obj)
+        if file is not None and file.attributes is not None:
+            if file.removed or file.attributes.ctime > attributes.ctime:
+                attributes = file.attributes
             if file.removed:
                 size = file.size
-                attributes = replace(attributes, size=size, used=size)
+                attributes = attributes._replace(size=size, used=size)
             if file.dirty:
                 file.shown = True
                 attributes = _with_changes(file, attributes)
-        atime = max(attributes.atime, self._atimes.get(attributes.fileid, attributes.atime))
-        reported, shown = self._ctimes.get(attributes.fileid, (None, 0))
-        ctime = shown if attributes.ctime == reported else attributes.ctime
-        if (atime, ctime) != (attributes.atime, attributes.ctime):
-            attributes = replace(attributes, atime=atime, ctime=ctime)
+        atime = self._atimes.get(obj)
+        if atime is not None and atime > attributes.atime:
+            attributes = attributes._replace(atime=atime)
+        reported = self._ctimes.get(obj)
+        if reported is not None and attributes.ctime == reported[0]:
+            attributes = attributes._replace(ctime=reported[1])
         return attributes
 
     def reported(self, file: OpenFile, ctime: int, reply: fattr3) -> None:
@@ -224,15 +238,17 @@ class Files:
         file = self._open.get(obj)
         if file is None:
             self._atimes.pop(obj, None)
-        elif not file.removed:
+            self._contents.discard(obj)
+            return
+        if not file.removed:
             if not file.loaded:
                 file.fd = self._contents.open(obj)
             size = attributes.size if file.attributes is None else file.size
             if file.attributes is None or attributes.ctime >= file.attributes.ctime:
                 file.attributes = attributes
-            file.attributes = replace(file.attributes, nlink=0, size=size, used=size)
+            file.attributes = file.attributes._replace(nlink=0, size=size, used=size)
             file.loaded = file.removed = True
-        self._contents.discard(obj)
+        self._contents.detach(obj)
 
     def removed_elsewhere(self, file: OpenFile) -> None:
         """The service does not know an open file any more."""
@@ -254,4 +270,4 @@ def _with_changes(file: OpenFile, attributes: fattr3) -> fattr3:
             mode &= ~stat.S_ISGID
     size = file.size
     ctime = max(attributes.ctime, file.mtime)
-    return replace(attributes, size=size, used=size, mode=mode, mtime=file.mtime, ctime=ctime)
+    return attributes._replace(size=size, used=size, mode=mode, mtime=file.mtime, ctime=ctime)

@@ -134,10 +134,11 @@ class NameCache:
         known = self._directories.get(directory)
         if known is None or known.early or known.asked + self._lifetime_s <= self._now():
             return None
-        held = self._bound.get((directory, name))
+        key = (directory, name)
+        held = self._bound.get(key)
         if held is not None and held[1] == known.epoch:
             obj = held[0]
-            self._bound.move_to_end((directory, name))
+            self._bound.move_to_end(key)
         elif known.whole:
             obj = ABSENT
         else:
@@ -204,8 +205,10 @@ class NameCache:
                 self._give_up(known)
         elif known.ctime == wcc.before.ctime:
             self._follow(known, _Update(wcc.after, asked, names))
+            return
         elif known.ctime < wcc.after.ctime:
             self._start_over(known, _Update(wcc.after, asked, names))
+            return
         else:  # a later state was seen before this answer came
             self.found(wcc.after, names.items(), asked)
         for name, obj in names.items():
@@ -252,7 +255,8 @@ class NameCache:
             self._start_over(known, _Update(attributes, asked, {}))
         if attributes.ctime != known.ctime:
             return False
-        known.asked = max(known.asked, asked)
+        if asked > known.asked:
+            known.asked = asked
         return True
 
     def _give_up(self, known: _Directory) -> None:
@@ -272,17 +276,19 @@ class NameCache:
             update = known.early.pop(known.ctime, None)
 
     def _move(self, known: _Directory, update: _Update) -> None:
-        known.ctime, known.sticky = update.after.ctime, bool(update.after.mode & _STICKY)
-        known.asked = max(known.asked, update.asked)
+        after = update.after
+        known.ctime, known.sticky = after.ctime, bool(after.mode & _STICKY)
+        if update.asked > known.asked:
+            known.asked = update.asked
         for name, obj in update.names.items():
-            self._bind(update.after.fileid, name, obj, known.epoch)
+            self._bind(after.fileid, name, obj, known.epoch)
 
     def _bind(self, directory: int, name: bytes, obj: int, epoch: int) -> None:
-        key = (directory, name)
-        self._bound[key] = (obj, epoch)
-        self._bound.move_to_end(key)
-        if len(self._bound) > self._capacity:
-            (loser, _), (lost, its_epoch) = self._bound.popitem(last=False)
+        key, bound = (directory, name), self._bound
+        bound[key] = (obj, epoch)
+        bound.move_to_end(key)
+        if len(bound) > self._capacity:
+            (loser, _), (lost, its_epoch) = bound.popitem(last=False)
             known = self._directories.get(loser)
             if lost != ABSENT and known is not None and known.epoch == its_epoch:
                 known.whole = False

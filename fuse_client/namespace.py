@@ -4,8 +4,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import replace
+from types import TracebackType
 from typing import Final
 
 import pyfuse3
@@ -41,6 +40,32 @@ def _owns(credentials: Credentials, attributes: fattr3) -> bool:
     """Whether an owner's rights, or the superuser's, are all the caller's."""
     own_groups = (credentials.gid, *credentials.groups)
     return credentials.uid == 0 or (credentials.uid == attributes.uid and attributes.gid in own_groups)
+
+
+class _Changing:
+    """What becomes of names in directories is being found out: unless it is, they may be bound to anything."""
+
+    __slots__ = ("_cache", "_directories", "_names", "_places")
+
+    def __init__(
+        self, names: NameCache, cache: AttributeCache, directories: Directories, places: tuple[tuple[int, bytes], ...]
+    ) -> None:
+        self._names, self._cache, self._directories, self._places = names, cache, directories, places
+
+    def __enter__(self) -> None:
+        for directory, _ in self._places:
+            self._names.updating(directory)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None:
+            for directory, name in self._places:
+                self._names.forget(directory, name)
+                self._cache.forget(directory)  # it may be gone
+        for directory, _ in self._places:
+            self._names.updated(directory)
+            self._directories.changed(directory)
 
 
 JUST_NOW_S: Final = 0.01
@@ -80,8 +105,8 @@ class NamespaceOperations(pyfuse3.Operations):
         ``asked``: when the attributes were asked for; ``bound``: when the name was, if not at the same time.
         """
         seen = self._files.seen_here(attributes)
-        entry_timeout = max(0.0, (asked if bound is None else bound) + self._entry_timeout - self._cache.now())
-        return entry_attributes(seen, self._cache.left(asked), entry_timeout)
+        entry_timeout = (asked if bound is None else bound) + self._entry_timeout - self._cache.now()
+        return entry_attributes(seen, self._cache.left(asked), entry_timeout if entry_timeout > 0.0 else 0.0)
 
     async def _attributes(self, inode: int, credentials: Credentials) -> tuple[fattr3, float]:
         """Attributes of an object, not older than the attribute time-out, and when they were asked for."""
@@ -136,7 +161,7 @@ class NamespaceOperations(pyfuse3.Operations):
                 await self._io.know(file, credentials)
                 await self._io.resize(file, new, credentials)
                 if file.removed:
-                    set_removed(file, replace(new, size=None), credentials, self._files.now_ns())
+                    set_removed(file, new._replace(size=None), credentials, self._files.now_ns())
                 return self._entry(file.known, self._cache.now())
         return await self._set_without_size(inode, new, credentials)
 
@@ -253,22 +278,8 @@ class NamespaceOperations(pyfuse3.Operations):
         self._names.changed(directory, wcc, names, asked)
         self._cache.learn_wcc(directory, wcc, asked)
 
-    @contextlib.contextmanager
-    def _changing(self, *places: tuple[int, bytes]) -> Iterator[None]:
-        """What becomes of names in directories is being found out: unless it is, they may be bound to anything."""
-        for directory, _ in places:
-            self._names.updating(directory)
-        try:
-            yield
-        except BaseException:
-            for directory, name in places:
-                self._names.forget(directory, name)
-                self._cache.forget(directory)  # it may be gone
-            raise
-        finally:
-            for directory, _ in places:
-                self._names.updated(directory)
-                self._directories.changed(directory)
+    def _changing(self, *places: tuple[int, bytes]) -> "_Changing":
+        return _Changing(self._names, self._cache, self._directories, places)
 
     @handler
     async def mknod(

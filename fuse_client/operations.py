@@ -17,7 +17,7 @@ import trio
 from fuse_client.attributes import unknown_entry
 from fuse_client.contents import ContentStore
 from fuse_client.directories import OpenDirectory
-from fuse_client.errors import handler
+from fuse_client.errors import handler, prompt_handler
 from fuse_client.files import Handle
 from fuse_client.namespace import NamespaceOperations
 from qunfs.nfs.service import MetadataService
@@ -61,12 +61,11 @@ class QunfsOperations(NamespaceOperations):
         """Report what handles have written that are still open."""
         await self._io.close()
 
-    @handler
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         pass  # nothing is kept for an inode just because the kernel knows it
 
-    @handler
-    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:  # noqa: ARG002 - pyfuse3's
+    @prompt_handler
+    def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:  # noqa: ARG002 - pyfuse3's
         room = self._contents.statvfs()
         data = pyfuse3.StatvfsData()
         for name in ("f_bsize", "f_frsize", "f_blocks", "f_bfree", "f_bavail", "f_files", "f_ffree", "f_favail"):
@@ -102,17 +101,19 @@ class QunfsOperations(NamespaceOperations):
         handle = await self._io.open(inode, flags, self._credentials.of(ctx), self._just_looked_up(inode, ctx.pid))
         return pyfuse3.FileInfo(fh=self._number(handle))
 
-    @handler
-    async def read(self, fh: int, off: int, size: int) -> bytes:
+    @prompt_handler
+    def read(self, fh: int, off: int, size: int) -> bytes:
         return self._io.read(self._handles[fh], off, size)
 
-    @handler
-    async def write(self, fh: int, off: int, buf: bytes) -> int:
+    @prompt_handler
+    def write(self, fh: int, off: int, buf: bytes) -> int:
         return self._io.write(self._handles[fh], off, buf)
 
     @handler
     async def flush(self, fh: int) -> None:
-        await self._io.flush(self._handles[fh].file)
+        file = self._handles[fh].file
+        if file.dirty:
+            await self._io.flush(file)
 
     @handler
     async def fsync(self, fh: int, datasync: bool) -> None:  # noqa: ARG002 - the size travels either way
@@ -124,8 +125,8 @@ class QunfsOperations(NamespaceOperations):
 
     # --- directories --------------------------------------------------------------------------------------------------
 
-    @handler
-    async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
+    @prompt_handler
+    def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
         number = next(self._numbers)
         self._listings[number] = self._directories.open(inode, self._credentials.of(ctx))
         return number
@@ -146,19 +147,21 @@ class QunfsOperations(NamespaceOperations):
         cached = self._cache.fresh(attributes.fileid)
         return (attributes, asked) if cached is None else cached
 
-    @handler
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
         pass  # updates are as durable as they get when they are answered
 
-    @handler
-    async def releasedir(self, fh: int) -> None:
+    @prompt_handler
+    def releasedir(self, fh: int) -> None:
         self._directories.release(self._listings.pop(fh))
 
     # --- extended attributes ------------------------------------------------------------------------------------------
 
-    @handler
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         _require_served(name)
+        return await self._getxattr(inode, name, ctx)
+
+    @handler
+    async def _getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         result = await self._service.getxattr(self._credentials.of(ctx), inode, name)
         self._files.check(result.status, inode)
         return result.value

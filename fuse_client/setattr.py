@@ -2,7 +2,6 @@
 
 import errno
 import stat
-from dataclasses import replace
 
 import pyfuse3
 
@@ -42,8 +41,7 @@ def set_removed(file: OpenFile, new: sattr3, credentials: Credentials, now_ns: i
     gives_away = new.uid not in (None, old.uid) or (new.gid not in (None, old.gid) and new.gid not in own_groups)
     if (not owner and (new.mode, new.uid, new.gid) != (None, None, None)) or (credentials.uid != 0 and gives_away):
         raise pyfuse3.FUSEError(errno.EPERM)
-    file.attributes = replace(
-        old,
+    file.attributes = old._replace(
         mode=old.mode if new.mode is None else new.mode,
         uid=old.uid if new.uid is None else new.uid,
         gid=old.gid if new.gid is None else new.gid,

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-import msgpack
+from msgpack import unpackb
 
-from qunfs.nfs.types import fattr3, ftype3, nfsstat3, sattr3, time_how, wcc_attr, wcc_data
+from qunfs.nfs.types import SET_TO_CLIENT_TIME, fattr3, ftype3, nfsstat3, sattr3, wcc_attr, wcc_data
 from qunfs.objects.ids import ROOT, is_directory, is_valid, new_id, type_of
 from qunfs.objects.state import unpack_attributes
 from qunfs.protocol.operation import Answer, Call, Credentials, QueryUpdate
+from qunfs.protocol.packing import pack
 
 ATTEMPTS: Final = 16
 """How often a procedure starts over because what it had read was no longer so; JUKEBOX after that."""
@@ -19,36 +20,41 @@ _TYPES: Final = {int(kind): kind for kind in ftype3}
 _STATUSES: Final = {int(status): status for status in nfsstat3}
 _FILE: Final = ftype3.NF3REG
 _DIRECTORY: Final = ftype3.NF3DIR
+_NOTHING_SEEN: Final = wcc_data()
 
 
 class Reply:
     """A method's answer: status, result, and the attributes of the objects that it looked at."""
 
-    __slots__ = ("_nodes", "result", "status")
+    __slots__ = ("_nodes", "ok", "result", "status")
 
     def __init__(self, status: nfsstat3, result: Any = None, nodes: tuple[Any, ...] = ()) -> None:
         self.status, self.result = status, result
-        self._nodes = {obj: (before, after) for obj, before, after in nodes}
+        self.ok = status is nfsstat3.NFS3_OK  # whether the method did what was asked
+        self._nodes = nodes
 
-    @property
-    def ok(self) -> bool:
-        """Whether the method did what was asked."""
-        return self.status is nfsstat3.NFS3_OK
+    def saw(self, obj: int) -> bool:
+        """Whether the method came to look at an object."""
+        return obj in [node[0] for node in self._nodes]
 
     def attributes(self, obj: int) -> fattr3 | None:
         """Post-operation attributes of an object, if the method came to look at it."""
-        node = self._nodes.get(obj)
-        return None if node is None else fattr3_of(obj, node[1])
+        for number, _, row in self._nodes:
+            if number == obj:
+                return fattr3_of(obj, row)
+        return None
 
     def wcc(self, obj: int) -> wcc_data:
         """Weak cache consistency data of an object."""
-        before = self._nodes.get(obj, (None, b""))[0]
-        return wcc_data(None if before is None else wcc_attr(*before), self.attributes(obj))
+        for number, before, row in self._nodes:
+            if number == obj:
+                return wcc_data(None if before is None else wcc_attr(*before), fattr3_of(obj, row))
+        return _NOTHING_SEEN
 
 
 def parse_answer(value: bytes) -> Reply:
     """The reply in an answer that a quorum vouches for."""
-    status, result, nodes = msgpack.unpackb(value, use_list=False)
+    status, result, nodes = unpackb(value, use_list=False)
     return Reply(_STATUSES[status], result, nodes)
 
 
@@ -77,27 +83,12 @@ def fattr3_of(obj: int, row: bytes) -> fattr3:
 
 def changes_of(attributes: sattr3) -> tuple[object, ...]:
     """sattr3 as methods take it."""
-    return (
-        attributes.mode,
-        attributes.uid,
-        attributes.gid,
-        attributes.size,
-        _time_of(attributes.atime),
-        _time_of(attributes.mtime),
-        attributes.wrote,
-        attributes.store,
-        attributes.generation,
-    )
-
-
-def _time_of(time: int | time_how | None) -> int | None:
-    return True if isinstance(time, time_how) else time
-
-
-def pack_argument(argument: object) -> bytes:
-    """A method's argument."""
-    packed: bytes = msgpack.packb(argument)
-    return packed
+    mode, uid, gid, size, atime, mtime, wrote, store, generation = attributes
+    if atime is SET_TO_CLIENT_TIME:
+        atime = True
+    if mtime is SET_TO_CLIENT_TIME:
+        mtime = True
+    return mode, uid, gid, size, atime, mtime, wrote, store, generation
 
 
 class Procedures:
@@ -137,18 +128,19 @@ class Procedures:
         more: tuple[int, ...] = (),
     ) -> Reply:
         """Update objects of the namespace (``more``: others besides, whose ids nobody outside gave)."""
-        if not all(map(is_valid, objects)):
-            return Reply(nfsstat3.NFS3ERR_BADHANDLE)
-        named = tuple((obj, type_of(obj)) for obj in {*objects, *more})
-        call = Call(method, named, pack_argument(argument), cred, home=home, fresh=frozenset(fresh))
+        for obj in objects:
+            if not is_valid(obj):
+                return Reply(nfsstat3.NFS3ERR_BADHANDLE)
+        named = tuple([(obj, type_of(obj)) for obj in {*objects, *more}])
+        call = Call(method, named, pack(argument), cred, home=home, fresh=frozenset(fresh))
         return parse_answer(await self._core.update(call))
 
 
 def query_call(cred: Credentials, method: str, obj: int, argument: object = None, *, large: bool = False) -> Call:
     """A query of one object."""
-    return Call(method, ((obj, type_of(obj)),), pack_argument(argument), cred, large=large)
+    return Call(method, ((obj, type_of(obj)),), pack(argument), cred, large=large)
 
 
 def not_a_directory(*objects: int) -> bool:
     """Whether one of the handles that should name directories names something else."""
-    return not all(is_directory(obj) for obj in objects if is_valid(obj))
+    return False in [is_directory(obj) or not is_valid(obj) for obj in objects]

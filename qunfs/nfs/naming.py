@@ -44,7 +44,7 @@ class NamingProcedures(Procedures):
             return Reply(nfsstat3.NFS3ERR_BADHANDLE), Reply(nfsstat3.NFS3ERR_BADHANDLE)
         (answer,) = await self._query_all([query_call(cred, "dir.lookup", dir, name)])
         reply = parse_answer(answer.value)
-        if not reply.ok or reply.attributes(reply.result[0]) is not None:  # refused, or the directory itself
+        if not reply.ok or reply.saw(reply.result[0]):  # refused, or the directory itself
             return reply, reply
         if answer.followed is not None:
             return reply, parse_answer(answer.followed)

@@ -1,11 +1,11 @@
 """The types of NFSv3 (RFC 1813), by its names, as far as the namespace needs them.
 
 A file handle (nfs_fh3) is the object id.  Times are integers: nanoseconds since the epoch.  Names are bytes.
+Structures are named tuples: several are made for each operation, and nothing immutable is made faster.
 """
 
-from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from qunfs.objects.codes import ftype3 as ftype3
 from qunfs.objects.codes import nfsstat3 as nfsstat3
@@ -53,8 +53,7 @@ SET_TO_CLIENT_TIME: Final = time_how.SET_TO_CLIENT_TIME
 """The time at which the client issues the operation; replicas have no clock that methods may read."""
 
 
-@dataclass(frozen=True, slots=True)
-class fattr3:
+class fattr3(NamedTuple):
     """File attributes (RFC 1813, section 2.6), and where the contents live."""
 
     type: ftype3
@@ -76,8 +75,7 @@ class fattr3:
     """Grows when another store takes the contents over; contents of an older generation are void."""
 
 
-@dataclass(frozen=True, slots=True)
-class sattr3:
+class sattr3(NamedTuple):
     """Attributes to set (RFC 1813, section 2.6); None leaves one alone."""
 
     mode: int | None = None
@@ -98,8 +96,7 @@ NO_CHANGE: Final = sattr3()
 """Sets nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class wcc_attr:
+class wcc_attr(NamedTuple):
     """Attributes before an operation (RFC 1813, section 2.6)."""
 
     size: int
@@ -107,16 +104,14 @@ class wcc_attr:
     ctime: int
 
 
-@dataclass(frozen=True, slots=True)
-class wcc_data:
+class wcc_data(NamedTuple):
     """Weak cache consistency data (RFC 1813, section 2.6)."""
 
     before: wcc_attr | None = None
     after: fattr3 | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class entry3:
+class entry3(NamedTuple):
     """An entry of READDIR (RFC 1813, section 3.3.16)."""
 
     fileid: int
@@ -125,8 +120,7 @@ class entry3:
     type: ftype3
 
 
-@dataclass(frozen=True, slots=True)
-class entryplus3:
+class entryplus3(NamedTuple):
     """An entry of READDIRPLUS (RFC 1813, section 3.3.17); no attributes when the object went away meanwhile."""
 
     fileid: int
@@ -136,24 +130,21 @@ class entryplus3:
     name_handle: nfs_fh3
 
 
-@dataclass(frozen=True, slots=True)
-class GETATTR3res:
+class GETATTR3res(NamedTuple):
     """Result of GETATTR (RFC 1813, section 3.3.1)."""
 
     status: nfsstat3
     obj_attributes: fattr3 | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SETATTR3res:
+class SETATTR3res(NamedTuple):
     """Result of SETATTR (RFC 1813, section 3.3.2)."""
 
     status: nfsstat3
     obj_wcc: wcc_data = wcc_data()
 
 
-@dataclass(frozen=True, slots=True)
-class LOOKUP3res:
+class LOOKUP3res(NamedTuple):
     """Result of LOOKUP (RFC 1813, section 3.3.3)."""
 
     status: nfsstat3
@@ -162,8 +153,7 @@ class LOOKUP3res:
     dir_attributes: fattr3 | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ACCESS3res:
+class ACCESS3res(NamedTuple):
     """Result of ACCESS (RFC 1813, section 3.3.4)."""
 
     status: nfsstat3
@@ -171,8 +161,7 @@ class ACCESS3res:
     access: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class READLINK3res:
+class READLINK3res(NamedTuple):
     """Result of READLINK (RFC 1813, section 3.3.5)."""
 
     status: nfsstat3
@@ -180,8 +169,7 @@ class READLINK3res:
     data: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class CREATE3res:
+class CREATE3res(NamedTuple):
     """Result of CREATE, MKDIR, SYMLINK and MKNOD (RFC 1813, sections 3.3.8 to 3.3.11)."""
 
     status: nfsstat3
@@ -190,8 +178,7 @@ class CREATE3res:
     dir_wcc: wcc_data = wcc_data()
 
 
-@dataclass(frozen=True, slots=True)
-class REMOVE3res:
+class REMOVE3res(NamedTuple):
     """Result of REMOVE (RFC 1813, section 3.3.12), with the object that lost a link (nlink 0: it went away)."""
 
     status: nfsstat3
@@ -200,8 +187,7 @@ class REMOVE3res:
     obj_attributes: fattr3 | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RMDIR3res:
+class RMDIR3res(NamedTuple):
     """Result of RMDIR (RFC 1813, section 3.3.13), with the directory that went away."""
 
     status: nfsstat3
@@ -209,8 +195,7 @@ class RMDIR3res:
     object: nfs_fh3 = 0
 
 
-@dataclass(frozen=True, slots=True)
-class RENAME3res:
+class RENAME3res(NamedTuple):
     """Result of RENAME (RFC 1813, section 3.3.14), with the moved object and the one that lost a link (0: none)."""
 
     status: nfsstat3
@@ -222,8 +207,7 @@ class RENAME3res:
     moved_attributes: fattr3 | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LINK3res:
+class LINK3res(NamedTuple):
     """Result of LINK (RFC 1813, section 3.3.15)."""
 
     status: nfsstat3
@@ -231,8 +215,7 @@ class LINK3res:
     linkdir_wcc: wcc_data = wcc_data()
 
 
-@dataclass(frozen=True, slots=True)
-class READDIR3res:
+class READDIR3res(NamedTuple):
     """Result of READDIR (RFC 1813, section 3.3.16)."""
 
     status: nfsstat3
@@ -242,8 +225,7 @@ class READDIR3res:
     eof: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class READDIRPLUS3res:
+class READDIRPLUS3res(NamedTuple):
     """Result of READDIRPLUS (RFC 1813, section 3.3.17)."""
 
     status: nfsstat3
@@ -253,8 +235,7 @@ class READDIRPLUS3res:
     eof: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FSSTAT3res:
+class FSSTAT3res(NamedTuple):
     """Result of FSSTAT (RFC 1813, section 3.3.18); bytes and file slots."""
 
     status: nfsstat3
@@ -268,8 +249,7 @@ class FSSTAT3res:
     invarsec: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class FSINFO3res:
+class FSINFO3res(NamedTuple):
     """Result of FSINFO (RFC 1813, section 3.3.19); sizes in bytes, time_delta in nanoseconds."""
 
     status: nfsstat3
@@ -286,8 +266,7 @@ class FSINFO3res:
     properties: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class PATHCONF3res:
+class PATHCONF3res(NamedTuple):
     """Result of PATHCONF (RFC 1813, section 3.3.20)."""
 
     status: nfsstat3
@@ -300,24 +279,21 @@ class PATHCONF3res:
     case_preserving: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class GETXATTRres:
+class GETXATTRres(NamedTuple):
     """Result of GETXATTR (RFC 8276, section 8.4.1)."""
 
     status: nfsstat3
     value: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class SETXATTRres:
+class SETXATTRres(NamedTuple):
     """Result of SETXATTR and REMOVEXATTR (RFC 8276, sections 8.4.2 and 8.4.4)."""
 
     status: nfsstat3
     obj_wcc: wcc_data = wcc_data()
 
 
-@dataclass(frozen=True, slots=True)
-class LISTXATTRSres:
+class LISTXATTRSres(NamedTuple):
     """Result of LISTXATTRS (RFC 8276, section 8.4.3), sorted."""
 
     status: nfsstat3

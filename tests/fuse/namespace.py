@@ -68,6 +68,8 @@ class Namespace:
         self.path = path
         self.core = new_core()
         self.clients: list[PlainLocalQu] = []
+        self._answers_only = False
+        self._answered = 0
         self._started = threading.Event()
         self._thread = threading.Thread(target=trio.run, args=(self._run,), name="namespace")
         self._thread.start()
@@ -77,12 +79,17 @@ class Namespace:
         """How often each method ran for the newest mount."""
         return dict(self.clients[-1].methods)
 
-    def hold(self) -> None:
-        """From now on nobody gets an answer, as without a quorum."""
+    def hold(self, *, answers_only: bool = False) -> None:
+        """From now on nobody gets an answer, as without a quorum; ``answers_only``: although updates take effect."""
+        self._answers_only = answers_only
         trio.from_thread.run_sync(self._set_held, True, trio_token=self._token)
 
     def go_on(self) -> None:
         trio.from_thread.run_sync(self._set_held, False, trio_token=self._token)
+
+    def answered(self) -> int:
+        """How many calls have an answer, whether it was sent or not."""
+        return self._answered
 
     def close(self) -> None:
         trio.from_thread.run_sync(self._scope.cancel, trio_token=self._token)
@@ -119,8 +126,11 @@ class Namespace:
             pass
 
     async def _answer(self, core, stream, lock, number, kind, calls) -> None:
-        await self._going.wait()
+        if not self._answers_only:
+            await self._going.wait()
         got = await (core.query(*calls) if kind == "query" else core.update(*calls))
+        self._answered += 1
+        await self._going.wait()
         await _send_frame(stream, lock, (number, got))
 
 

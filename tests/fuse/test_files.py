@@ -208,6 +208,25 @@ def test_removed_by_a_rename_over_it_while_open(m, mount):
     assert len(mount.content_files()) == 1
 
 
+def test_files_of_removed_objects_serve_new_ones_unless_they_are_open(m, mount):
+    (m / "open").write_bytes(b"still here")
+    (m / "closed").write_bytes(b"secret" * 1000)
+    with (m / "open").open("r+b", buffering=0) as file:
+        os.unlink(m / "open")
+        os.unlink(m / "closed")
+        assert [path.stat().st_size for path in (mount.contents / "spare").iterdir()] == [0]
+        for name in ("a", "b"):
+            with (m / name).open("wb", buffering=0) as new:
+                new.truncate(20)
+                new.write(name.encode())
+        assert list((mount.contents / "spare").iterdir()) == []
+        assert file.read() == b"still here"
+        file.write(b", and changed")
+        assert os.pread(file.fileno(), 100, 0) == b"still here, and changed"
+        assert [(m / name).read_bytes() for name in ("a", "b")] == [b"a" + bytes(19), b"b" + bytes(19)]
+    assert list((mount.contents / "spare").iterdir()) == []
+
+
 def test_removed_and_opened_again_through_proc(m):
     with (m / "f").open("w+b") as file:
         file.write(b"still here")

@@ -1,7 +1,5 @@
 """What a mount knows of names without asking: when it counts, and when it ends."""
 
-from dataclasses import replace
-
 import pytest
 
 from fuse_client import names as names_module
@@ -163,7 +161,7 @@ def test_listings_pay_after_some_lookups_in_vain_and_less_often_then(names):
 def test_the_sticky_bit_is_that_of_the_state_known(names):
     names.found(state(1, mode=0o1777), [(b"a", 10)], 100.0)
     assert names.known(D, b"a").sticky
-    names.changed(D, replace(wcc(1, 2), after=state(2)), {}, 100.0)
+    names.changed(D, wcc(1, 2)._replace(after=state(2)), {}, 100.0)
     assert not names.known(D, b"a").sticky
 
 

@@ -1,17 +1,15 @@
-"""The parts that need no mount: the handler's net, caches, the contents folder."""
+"""The parts that need no mount: the handler's net and the caches."""
 
 import errno
 import logging
 import os
 import stat
-from dataclasses import replace
 
 import pyfuse3
 import pytest
 import trio
 
 from fuse_client.attributes import RELATIME_NS, AttributeCache, entry_attributes, relatime_due
-from fuse_client.contents import ContentStore, is_marked, mark, unmark
 from fuse_client.errors import StatusError, errno_of, handler
 from fuse_client.names import ABSENT, NameCache
 from qunfs.nfs.types import fattr3, ftype3, nfsstat3, wcc_data
@@ -68,7 +66,7 @@ def test_attributes_are_believed_for_their_time():
     assert cache.fresh(77) == (FILE, 100.0)
     clock[0] = 100.75
     assert cache.left(100.0) == 0.25
-    cache.learn(replace(FILE, ctime=2), 100.5)
+    cache.learn(FILE._replace(ctime=2), 100.5)
     assert cache.fresh(77) == (FILE, 100.0), "an older state that came later"
     cache.learn(FILE, 100.5)
     clock[0] = 101.25
@@ -77,7 +75,7 @@ def test_attributes_are_believed_for_their_time():
     assert cache.fresh(77) is None
     assert cache.left(100.5) == 0.0
     for obj in (1, 2, 3):
-        cache.learn(replace(FILE, fileid=obj), 102.0)
+        cache.learn(FILE._replace(fileid=obj), 102.0)
     assert [cache.fresh(obj) is not None for obj in (1, 2, 3, 77)] == [False, True, True, False]
     cache.learn_wcc(2, wcc_data(after=None), 102.0)
     assert cache.fresh(2) is None
@@ -93,14 +91,14 @@ def test_without_a_time_out_nothing_is_believed():
 
 def test_relatime():
     assert relatime_due(FILE, 10), "read before the last change"
-    read = replace(FILE, atime=100)
+    read = FILE._replace(atime=100)
     assert not relatime_due(read, 200)
     assert relatime_due(read, 100 + RELATIME_NS)
 
 
 @pytest.mark.parametrize("kind", ftype3)
 def test_attributes_for_the_kernel(kind):
-    entry = entry_attributes(replace(FILE, type=kind, rdev=(8, 300), atime=-1, mtime=2_000_000_001), 0.5, 0.25)
+    entry = entry_attributes(FILE._replace(type=kind, rdev=(8, 300), atime=-1, mtime=2_000_000_001), 0.5, 0.25)
     assert stat.S_IFMT(entry.st_mode) in (
         stat.S_IFREG,
         stat.S_IFDIR,
@@ -126,34 +124,3 @@ def test_names_are_hints():
     assert names.hint(1, b"a") is None
     names.forget(1, b"c")
     assert names.hint(1, b"c") is None
-
-
-def test_the_contents_folder(tmp_path):
-    store = ContentStore(tmp_path / "c")
-    identity = store.identity
-    assert len(identity) == 16
-    assert store.open(0xABCD) is None
-    fd = store.create(0xABCD)
-    assert is_marked(os.fstat(fd))
-    unmark(fd)
-    assert not is_marked(os.fstat(fd))
-    assert stat.S_IMODE(os.fstat(fd).st_mode) == 0o600
-    mark(fd)
-    os.write(fd, b"x")
-    os.close(fd)
-    assert (tmp_path / "c/data/cd/000000000000abcd").read_bytes() == b"x"
-    with pytest.raises(LocalError, match="in use by another mount"):
-        ContentStore(tmp_path / "c")
-    store.close()
-    store = ContentStore(tmp_path / "c")
-    assert store.identity == identity
-    store.discard(0xABCD)
-    store.discard(0xABCD)
-    assert store.open(0xABCD) is None
-    store.close()
-
-
-def test_a_contents_folder_that_cannot_be(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(LocalError, match="cannot be used"):
-        ContentStore(tmp_path / "file")

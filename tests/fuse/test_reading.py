@@ -7,6 +7,7 @@ import pytest
 import trio
 import trio.testing
 
+from fuse_client import reading
 from fuse_client.reading import ReadLock, RequestWait
 
 
@@ -122,3 +123,50 @@ async def test_it_can_be_cancelled(pipe: tuple[int, int]) -> None:
     with trio.move_on_after(0.05) as scope:
         await kernel.readable(pipe[0])
     assert scope.cancelled_caught
+
+
+async def test_what_else_there_is_to_do_is_asked_once_in_a_row_of_requests(pipe, monkeypatch) -> None:
+    asked = []
+
+    def nothing() -> bool:
+        asked.append(trio.lowlevel.current_task().name)
+        return True
+
+    async def read(times: int) -> None:
+        for _ in range(times):
+            await kernel.readable(pipe[0])
+
+    monkeypatch.setattr(reading, "_nothing_else_to_do", nothing)
+    monkeypatch.setattr(reading, "TURN_S", 60.0)
+    kernel = RequestWait(None)
+    os.write(pipe[1], b"x")
+    with trio.fail_after(5):
+        await read(1)
+        assert len(asked) == 0, "trio comes first"
+        await read(10)
+        assert len(asked) == 1
+        for reader in ("a", "b"):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(read, 5, name=reader)
+        await read(10)
+    assert asked[1:3] == ["a", "b"]
+    assert len(asked) == 4
+
+
+async def test_after_a_wait_in_trio_it_is_asked_again(pipe, monkeypatch) -> None:
+    answers = [True, False, True]
+    monkeypatch.setattr(reading, "_nothing_else_to_do", lambda: answers.pop(0))
+    monkeypatch.setattr(reading, "TURN_S", 60.0)
+    kernel = RequestWait(None)
+    os.write(pipe[1], b"x")
+    with trio.fail_after(5):
+        await kernel.readable(pipe[0])
+        await kernel.readable(pipe[0])
+        os.read(pipe[0], 10)
+        with trio.move_on_after(0.05):
+            await kernel.readable(pipe[0])
+        assert len(answers) == 2, "nothing came, so trio waited"
+        os.write(pipe[1], b"x")
+        await kernel.readable(pipe[0])
+        await kernel.readable(pipe[0])
+    assert answers == []
