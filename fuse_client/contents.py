@@ -179,13 +179,15 @@ def _open_empty(spare: str) -> int | None:
     One that is not as it must be is removed.  It is not emptied here: what is truncated and then written ext4 takes for
     a file that is being replaced, and sends it to the disk when it is closed.
     """
-    with contextlib.suppress(OSError):
+    try:
         fd = os.open(spare, _OPEN_FLAGS)
         status = os.fstat(fd)
         if status.st_size == 0 and _is_plain(status):
             return fd
         os.close(fd)
         os.unlink(spare)
+    except OSError:  # gone, or no more descriptors: then a new file cannot be opened either
+        pass
     return None
 
 

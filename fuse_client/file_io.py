@@ -72,12 +72,13 @@ class FileIO:
         file.handles += 1  # and stays pinned
         return Handle(file, credentials, bool(flags & os.O_NOATIME))
 
-    def opened_new(self, attributes: fattr3, credentials: Credentials, asked: float) -> Handle:
-        """A handle of a file that was created this moment: nothing to ask and nothing to look for."""
+    def opened_new(self, attributes: fattr3, credentials: Credentials) -> Handle:
+        """A handle of a file that was created this moment: nothing to ask, nothing to learn, nothing to look for."""
         file = self._files.pin(attributes.fileid)
         file.handles += 1
         file.loaded = True
-        self._files.learn(attributes, asked)
+        if file.attributes is None:
+            file.attributes = attributes
         return Handle(file, credentials)
 
     async def release(self, handle: Handle) -> None:

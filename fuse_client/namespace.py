@@ -131,6 +131,9 @@ class NamespaceOperations(pyfuse3.Operations):
 
     @handler
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        cached = self._cache.fresh(inode)
+        if cached is not None:
+            return self._entry(*cached)
         began = self._cache.now()
         attributes, asked = await self._attributes(inode, self._credentials.of(ctx))
         if asked >= began:  # the permission check of an open asks for what the lookup could not give
@@ -407,7 +410,8 @@ class NamespaceOperations(pyfuse3.Operations):
         self._cache.forget(obj)
         if is_directory(obj):
             self._names.drop(obj)
-        if attributes is None or is_directory(obj):
+            return
+        if attributes is None:
             return
         if attributes.nlink == 0:
             self._files.removed(obj, attributes)

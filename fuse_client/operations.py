@@ -93,7 +93,7 @@ class QunfsOperations(NamespaceOperations):
                 # Another mount was faster than the kernel's lookup: ESTALE makes the kernel look again and open.
                 raise pyfuse3.FUSEError(errno.ESTALE)
             made = self._created(parent_inode, name, result, asked)
-        handle = self._io.opened_new(made, credentials, asked)
+        handle = self._io.opened_new(made, credentials)
         return pyfuse3.FileInfo(fh=self._number(handle)), self._entry(made, asked)
 
     @handler
