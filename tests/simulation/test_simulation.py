@@ -73,7 +73,7 @@ def test_more_liars_than_tolerated_are_caught() -> None:
 
 def test_what_no_order_explains_is_caught() -> None:
     """Whatever else has been looked at: one wrong answer, or a state in which something is missing, is enough."""
-    world = World(Plan(1004))
+    world = World(Plan(1010))
     world.run()
     world.journal.finish()
     told = [done for done in world.journal.operations if done.what == "append" and done.effective]
@@ -87,7 +87,7 @@ def test_what_no_order_explains_is_caught() -> None:
         world.journal.finish()  # nobody was told, so that it may have been done
         done.ended = ended
     told[-1].argument = (b"another", None)
-    with pytest.raises(Violation, match=r"no order explains .* not .*another"):
+    with pytest.raises(Violation, match=r"no order explains .*another"):
         world.journal.finish()
 
 
