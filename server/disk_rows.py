@@ -22,8 +22,8 @@ from qunfs.protocol.errors import StorageError
 from server.journal import JOURNAL_BYTES, Journal, create_journal
 from server.lmdb_rows import MAP_BYTES_MIN, Durability, LmdbRows
 
-ROWS_MAX: Final = 4_096
-"""Rows that wait in memory before they are applied, which then stalls a request for 10 to 30 ms."""
+ROWS_MAX: Final = 2_048
+"""Rows that wait in memory before they are applied, which then stalls a request for some 10 ms."""
 
 _APPLIED: Final = b"\x00journal"
 """The database's own row: the newest record of the log that it has, and the log's identity."""
@@ -131,7 +131,7 @@ class DiskRows:
                 raise StorageError(
                     f"{self._path} does not fit the data beside it ({damage}): rebuild this server from the others"
                 )
-            if journal.holds_rows:
+            if journal.holds_rows and (payloads or damage is None):
                 self._apply_rows(journal, payloads)
                 payloads = []
             self._recovered = payloads

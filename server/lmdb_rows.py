@@ -8,7 +8,7 @@ cannot be allocated would kill the process, so blocks are allocated ahead of the
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Final, Literal
 
 import lmdb
 
@@ -34,7 +34,7 @@ class LmdbRows:
         self._directory = directory
         self._allocates = durability == "async"
         self._failure: str | None = None
-        self._transaction: lmdb.Transaction | None = None
+        self._transaction: lmdb.Transaction[bytes] | None = None
         """What reads go through; a new one when the rows have changed."""
         self._allocated_bytes = 0
         self._file = -1
@@ -60,7 +60,7 @@ class LmdbRows:
 
     def get(self, key: bytes) -> bytes | None:
         try:
-            return cast("bytes | None", (self._transaction or self._begin()).get(key))
+            return (self._transaction or self._begin()).get(key)
         except lmdb.Error as error:
             raise self.fail(error) from error
 
@@ -68,7 +68,7 @@ class LmdbRows:
         try:
             with (self._transaction or self._begin()).cursor() as cursor:
                 if cursor.set_range(start) if start else cursor.first():
-                    for key, value in cast("Iterator[tuple[bytes, bytes]]", cursor.iternext()):
+                    for key, value in cursor.iternext():
                         if stop is not None and key >= stop:
                             return
                         yield key, value
@@ -112,12 +112,12 @@ class LmdbRows:
         if self._failure is not None:
             raise StorageError(self._failure)
 
-    def _begin(self) -> lmdb.Transaction:
+    def _begin(self) -> "lmdb.Transaction[bytes]":
         self.check()
         self._transaction = self._environment.begin(write=True)
         return self._transaction
 
-    def _commit(self, transaction: lmdb.Transaction) -> None:
+    def _commit(self, transaction: "lmdb.Transaction[bytes]") -> None:
         transaction.commit()
         self._transaction = None
 

@@ -84,7 +84,7 @@ _NONE: Final[set[LogicalTimestamp]] = set()
 _OBJECT: Final = struct.Struct(">cQ")
 _ID_END: Final = _OBJECT.size
 _UNLOGGED_BYTES: Final = 1024
-"""So much in memory that the log does not hold counts as one more row that waits."""
+"""So much in memory that is not in the log counts as one more row that waits."""
 _ZERO_KIND: Final = Kind.ZERO
 _pack: Final = msgpack.Packer().pack
 
@@ -107,7 +107,7 @@ class VersionStore:
         self._dirty: dict[int, HeldObject] = {}
         """The objects of which something waits to be written."""
         self._waiting = 0
-        """How many rows wait, at most."""
+        """How many rows wait, at most; what else waits in memory and is not in the log counts as some more."""
         self._calls: list[tuple[object, ...]] = []
         """What was called since the last commit."""
         self._genesis = MemoryRows()
@@ -194,7 +194,7 @@ class VersionStore:
         else:
             self._known.move_to_end(obj)  # here only: no request is served without opening its objects
         head = known.head
-        if lt == head.lt and head.parent is not None:
+        if lt == head.lt and head.parent is not None:  # the usual case, and not the initial version
             return Overlay(self._rows if known.stored else NO_ROWS, known.prefix, known.rows, head, known.keys)
         return self._open(known, lt)
 
@@ -346,7 +346,10 @@ class VersionStore:
         self._known[obj] = known
         self._cached += len(known.tree.held)
         while self._cached > self._cached_max and len(self._known) > 1:
-            self._cached -= len(self._known.popitem(last=False)[1].tree.held)
+            oldest, evicted = self._known.popitem(last=False)
+            self._cached -= len(evicted.tree.held)
+            if oldest in self._dirty:  # which keeps it until the next checkpoint
+                self._waiting += len(evicted.tree.held)
         return known
 
     def _read(self, obj: int, prefix: bytes, header: bytes) -> HeldObject:

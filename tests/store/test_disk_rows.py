@@ -543,6 +543,24 @@ def test_a_damaged_log_of_the_release_before_is_refused_unless_loss_is_accepted(
         rows.close()
 
 
+def test_a_foreign_log_of_the_release_before_is_never_taken(tmp_path, monkeypatch):
+    for name in ("data", "other"):
+        DiskRows(tmp_path / name, "sync").close()
+        give_records_of_rows(tmp_path / name, BATCHES)
+    shutil.copy(tmp_path / "other" / "journal", tmp_path / "data" / "journal")
+    with pytest.raises(StorageError, match="belongs to another"):
+        DiskRows(tmp_path / "data", "sync")
+    with monkeypatch.context() as patch:
+        patch.setattr(server.disk_rows, "create_journal", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            DiskRows(tmp_path / "data", "sync", accept_loss=True)
+    with pytest.raises(StorageError, match="belongs to another"):
+        DiskRows(tmp_path / "data", "sync")
+    rows = DiskRows(tmp_path / "data", "sync", accept_loss=True)
+    assert (list(rows.scan(b"")), rows.recovered()) == ([], [])
+    rows.close()
+
+
 @pytest.mark.parametrize("killed", ["", "create_journal", "_mark"])
 def test_what_comes_before_a_gap_is_applied_before_the_log_goes(tmp_path, monkeypatch, killed):
     rows = DiskRows(tmp_path, "sync")

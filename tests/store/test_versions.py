@@ -391,6 +391,7 @@ def test_memory_holds_a_bounded_number_of_versions():
     for obj in range(100, 200):
         assert store.has_version(obj, at(1))
     assert rows.gets == 0  # until they are written
+    assert store._waiting > 100 * 3 + 90 * 2  # which is soon
     store.checkpoint()
     in_memory = 0
     for obj in range(199, 99, -1):
