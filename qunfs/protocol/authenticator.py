@@ -56,7 +56,7 @@ class Authenticator:
         self._server = server
         self._n = len(pair_keys)
         self._keyed = [blake2b(key=pair_keys[s], digest_size=2 * MAC_BYTES, person=_PERSON) for s in range(self._n)]
-        self._runs: dict[int, list[slice]] = {}
+        self._runs: dict[int, list[tuple[int, int]]] = {}
         self._tags: OrderedDict[tuple[int, bytes], Tags] = OrderedDict()
 
     def tags(self, obj: int, history: ReplicaHistory) -> Tags:
@@ -113,17 +113,18 @@ class Authenticator:
                 self._runs.clear()
             runs = self._runs[mask] = _runs(mask)
         if len(runs) == 1:
-            return tags.awaited[runs[0]]
-        return b"".join([tags.awaited[run] for run in runs])
+            start, stop = runs[0]
+            return tags.awaited[start:stop]
+        return b"".join([tags.awaited[start:stop] for start, stop in runs])
 
 
-def _runs(mask: int) -> list[slice]:
+def _runs(mask: int) -> list[tuple[int, int]]:
     """Where the MACs of a bitmap's servers lie in a vector, neighbours together."""
-    runs: list[slice] = []
+    runs: list[tuple[int, int]] = []
     while mask:
         first = (mask & -mask).bit_length() - 1
         rest = mask >> first
         length = (~rest & rest + 1).bit_length() - 1
-        runs.append(slice(first * MAC_BYTES, (first + length) * MAC_BYTES))
+        runs.append((first * MAC_BYTES, (first + length) * MAC_BYTES))
         mask = rest >> length << first + length
     return runs

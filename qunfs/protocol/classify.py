@@ -25,12 +25,14 @@ from qunfs.protocol.history import (
     method_wire,
 )
 from qunfs.protocol.operation import Operation
+from qunfs.protocol.packing import new_tuple
 from qunfs.protocol.quorum import QuorumSystem
 
 _HEADER: Final = struct.Struct(">BI16sI")
 _COUNT: Final = struct.Struct(">H")
 _SET: Final = struct.Struct(">QH")
 _GROUP: Final = struct.Struct(">Q32s")
+_blake2b: Final = blake2b
 
 
 class RequestRefused(PeerError):
@@ -161,7 +163,7 @@ def setup_unanimous(quorums: QuorumSystem, request: Request) -> Setup | None:
         packed.append(candidate.packed_lt)
         if candidate.lt.time > time:
             time = candidate.lt.time
-    lt = tuple.__new__(LogicalTimestamp, (1 + time, 0, request.client, _digest(request, packed)))
+    lt = new_tuple(LogicalTimestamp, (1 + time, 0, request.client, _digest(request, packed)))
     ids = tuple(objects)
     return Setup(method(lt, ids, tuple(lt_co), method_wire(lt.pack(), ids, packed)), tuple(conditioned))
 
@@ -221,4 +223,4 @@ def _digest(request: Request, lt_co: list[bytes]) -> bytes:
             parts.append(_SET.pack(histories.obj, len(histories.groups)))
             for history, mask in histories.groups:
                 parts.append(_GROUP.pack(mask, history.digest))
-    return blake2b(b"".join(parts + lt_co), digest_size=DIGEST_BYTES).digest()
+    return _blake2b(b"".join(parts + lt_co), digest_size=DIGEST_BYTES).digest()

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from qunfs.protocol.errors import MalformedMessage
 from qunfs.protocol.limits import DEFAULT_LIMITS
+from qunfs.protocol.packing import new_tuple
 
 DIGEST_BYTES: Final = 32
 _LT: Final = struct.Struct(f">QBI{DIGEST_BYTES}s")
@@ -23,6 +24,7 @@ _START: Final = struct.Struct(f">BBQBI{DIGEST_BYTES}s")
 _CONDITION: Final = struct.Struct(f">QQBI{DIGEST_BYTES}s")
 """An object and the timestamp that it is conditioned on."""
 _COUNT: Final = struct.Struct(">H")
+_blake2b: Final = blake2b
 
 
 class LogicalTimestamp(NamedTuple):
@@ -47,7 +49,7 @@ ZERO_TIMESTAMP: Final = LogicalTimestamp(0, 0, 0, bytes(DIGEST_BYTES))
 
 def unpack_timestamp(data: bytes, offset: int = 0) -> LogicalTimestamp:
     """The timestamp at an offset of bytes that are known to be long enough."""
-    return tuple.__new__(LogicalTimestamp, _LT.unpack_from(data, offset))
+    return new_tuple(LogicalTimestamp, _LT.unpack_from(data, offset))
 
 
 class Kind(IntEnum):
@@ -221,7 +223,7 @@ class ReplicaHistory:
     def digest(self) -> bytes:
         """32 bytes that stand for the history in timestamps and authenticators."""
         if self._digest is None:
-            self._digest = blake2b(self.wire, digest_size=DIGEST_BYTES).digest()
+            self._digest = _blake2b(self.wire, digest_size=DIGEST_BYTES).digest()
         return self._digest
 
     def find(self, lt: LogicalTimestamp) -> Candidate | None:

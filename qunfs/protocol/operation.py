@@ -13,7 +13,7 @@ import msgpack
 
 from qunfs.protocol.errors import LocalError, MalformedMessage
 from qunfs.protocol.limits import DEFAULT_LIMITS
-from qunfs.protocol.packing import pack
+from qunfs.protocol.packing import new_tuple, pack
 
 RESERVED_PREFIX: Final = b"\x00"
 """Keys of an object's state that methods never see."""
@@ -247,7 +247,7 @@ def parse_operation_untrusted(data: bytes) -> Operation:
     )
     if not sound:
         raise MalformedMessage("operation out of bounds")
-    credentials = tuple.__new__(Credentials, (uid, gid, groups))
+    credentials = new_tuple(Credentials, (uid, gid, groups))
     return Operation(objects, types, name, version, argument, credentials, client_time, home, session, sequence, data)
 
 

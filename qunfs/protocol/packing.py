@@ -10,3 +10,5 @@ from typing import Final
 import msgpack
 
 pack: Final[Callable[[object], bytes]] = msgpack.Packer().pack
+new_tuple: Final = tuple.__new__
+"""Makes a named tuple of its fields without the interpreted function that its class has for that."""

@@ -42,6 +42,7 @@ from qunfs.protocol.messages import (
     VouchReply,
 )
 from qunfs.protocol.operation import MethodClass, Operation, Registry
+from qunfs.protocol.packing import new_tuple
 from qunfs.protocol.quorum import QuorumSystem, servers_of
 from qunfs.protocol.reading import Reader
 from qunfs.protocol.store import Difference, StoreView
@@ -155,7 +156,7 @@ class Replica:
             else:
                 assert isinstance(message, StatusQuery)
                 reply = StatusReply(self.status()).pack(number)
-            sends = [] if reply is None else [tuple.__new__(Send, (origin, -1, reply))]
+            sends = [] if reply is None else [new_tuple(Send, (origin, -1, reply))]
         if self._sync.outgoing:
             sends += self._outgoing()
         return sends

@@ -51,6 +51,7 @@ from qunfs.protocol.messages import (
     VouchReply,
 )
 from qunfs.protocol.operation import SESSION_BYTES, Operation, parse_operation_untrusted
+from qunfs.protocol.packing import new_tuple
 
 _SHORT_HISTORY_BYTES: Final = 4096
 """Longer ones are rare and not remembered: anybody can send them, and they would fill the memory."""
@@ -240,7 +241,7 @@ def _query_untrusted(body: object) -> Query:
                 raise MalformedMessage("not the digest of a history")
         if at and len(at) != LT_BYTES * len(ids):
             raise MalformedMessage("query of a version that is not one timestamp for each object")
-        items.append(tuple.__new__(QueryItem, item))
+        items.append(new_tuple(QueryItem, item))
     return Query(tuple(items))
 
 

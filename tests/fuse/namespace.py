@@ -11,7 +11,7 @@ import trio
 
 from qunfs.objects import REGISTRY
 from qunfs.objects.genesis import genesis_rows
-from qunfs.protocol.operation import Answer, Call
+from qunfs.protocol.operation import Answer, Call, Credentials
 from tests.support.local_qu import LocalQu
 
 _LENGTH = struct.Struct(">I")
@@ -59,6 +59,25 @@ async def _send_frame(stream: trio.SocketStream, lock: trio.Lock, frame) -> None
     data = pickle.dumps(frame)
     async with lock:
         await stream.send_all(_LENGTH.pack(len(data)) + data)
+
+
+def _plain(call: Call) -> tuple:
+    """A call as it is sent: a process that runs compiled code has another class of this name."""
+    return (
+        call.method,
+        call.objects,
+        call.argument,
+        tuple(call.credentials),
+        call.home,
+        call.fresh,
+        call.large,
+        call.version,
+    )
+
+
+def _call(plain: tuple) -> Call:
+    method, objects, argument, credentials, *rest = plain
+    return Call(method, objects, argument, Credentials(*credentials), *rest)
 
 
 class Namespace:
@@ -120,7 +139,8 @@ class Namespace:
         try:
             async with stream, trio.open_nursery() as nursery:
                 while True:
-                    number, kind, calls = await _receive_frame(stream, buffer)
+                    number, kind, plain = await _receive_frame(stream, buffer)
+                    calls = [_call(call) for call in plain]
                     nursery.start_soon(self._answer, core, stream, lock, number, kind, calls)
         except* (EOFError, trio.BrokenResourceError):
             pass
@@ -131,7 +151,7 @@ class Namespace:
         got = await (core.query(*calls) if kind == "query" else core.update(*calls))
         self._answered += 1
         await self._going.wait()
-        await _send_frame(stream, lock, (number, got))
+        await _send_frame(stream, lock, (number, kind, [tuple(a) for a in got] if kind == "query" else got))
 
 
 class RemoteQu:
@@ -146,9 +166,9 @@ class RemoteQu:
     async def receive(self) -> None:
         buffer = bytearray()
         while True:
-            number, got = await _receive_frame(self._stream, buffer)
+            number, kind, got = await _receive_frame(self._stream, buffer)
             event, box = self._waiting.pop(number)
-            box.append(got)
+            box.append([Answer(*answer) for answer in got] if kind == "query" else got)
             event.set()
 
     async def query(self, *calls: Call) -> list[Answer]:
@@ -161,6 +181,6 @@ class RemoteQu:
         self._number += 1
         number, event, box = self._number, trio.Event(), []
         self._waiting[number] = (event, box)
-        await _send_frame(self._stream, self._lock, (number, kind, calls))
+        await _send_frame(self._stream, self._lock, (number, kind, [_plain(call) for call in calls]))
         await event.wait()
         return box[0]

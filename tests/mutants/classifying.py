@@ -119,7 +119,7 @@ def barriers_without_their_bit() -> None:
 @mutant("cur of a METHOD is lt_co", RECORDS, f"{HISTORIES}::test_what_follows_from_the_kind")
 def method_current_at_its_own_time() -> None:
     """A METHOD is current wherever nothing is later than itself."""
-    rewrite(h.method, ("lt_co, lt, lt_co)", "lt_co, lt, (lt,) * len(objects))"))
+    rewrite(h.method, ("lt, lt_co, wire)", "lt, (lt,) * len(objects), wire)"))
 
 
 @mutant("cur of a BARRIER is its own time", RECORDS, f"{HISTORIES}::test_what_follows_from_the_kind")

@@ -51,16 +51,15 @@ def test_histories_survive_the_wire(history: ReplicaHistory) -> None:
     assert parsed.head.kind is not Kind.BARRIER
 
 
-@given(histories(), st.lists(candidates(), max_size=3), st.data())
+@given(histories(), candidates(), st.integers(0, 4), st.integers(0, 4_000))
 def test_a_history_reads_the_same_whatever_the_reader_expects(
-    history: ReplicaHistory, others: list[Candidate], data: st.DataObject
+    history: ReplicaHistory, other: Candidate, known: int, cut: int
 ) -> None:
-    likely = data.draw(st.permutations([ZERO, *history.records[:2], *others]))
+    likely = (ZERO, other, *history.records[:known])
     parsed = parse_history_untrusted(history.wire, OBJ, likely)
     assert (parsed.records, parsed.wire) == (history.records, history.wire)
-    cut = history.wire[: data.draw(st.integers(0, len(history.wire) - 1))]
     with pytest.raises(MalformedMessage):
-        parse_history_untrusted(cut, OBJ, likely)
+        parse_history_untrusted(history.wire[: cut % len(history.wire)], OBJ, likely)
 
 
 @given(timestamps(), st.data())
