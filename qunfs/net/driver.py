@@ -33,8 +33,9 @@ REDIAL_MAX_S: Final = 2.0
 WAIT_REPORT_S: Final = 3.0
 """How long operations may wait for servers before the log says so (and again at every tenfold)."""
 _PUMP_MAX_S: Final = 1.0
-_ALONE_MAX_S: Final = 0.005
-"""How long a task that is alone may keep trio waiting: more than an undisturbed operation takes."""
+_ALONE_MAX_S: Final = 0.02
+"""How long a task that is alone may keep trio waiting: more than an operation takes where servers share its cores, and
+less than the timers here, of which a probe (50 ms) is the shortest."""
 _ALONE_TASKS: Final = 1
 """Runnable tasks beside one that counts as alone: with FUSE, whoever is to read the next request."""
 
@@ -219,7 +220,8 @@ class QuClient:
                 return
             events = ready.poll(left * 1000)
             self._reactor.poll(0)
-            self._after_activity()
+            if self._client.completions or self._client.rpc.outgoing:
+                self._after_activity()
             for fd, _ in events:
                 if fd == self._yield_fd:
                     return

@@ -94,7 +94,7 @@ class Planner:
 
         ``fresh`` objects are shown with no history at all: their version is ⟨0⟩.
         """
-        views = self.agreed_views(operation.objects, fresh) or self.searched_views(operation.objects, fresh)
+        views = self.method_views(operation.objects, fresh)
         return None if views is None else self._prepare(Kind.METHOD, operation, views, operation.objects)
 
     def method_views(self, objects: Sequence[int], fresh: frozenset[int]) -> list[ObjectHistorySet] | None:

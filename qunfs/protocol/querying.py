@@ -240,7 +240,9 @@ class QueryRound(Reading):
                 if item.call.large and came_whole and result.code in (Code.OK, Code.FAILED):
                     whole[answer_digest(answer)] = answer
                     answer = answer_digest(answer)
-                joint = [Fresh(h, result.lts[i], result.code, answer) for i, h in enumerate(histories)]
+                joint: list[Fresh] = []
+                for at, history in enumerate(histories):
+                    joint.append(tuple.__new__(Fresh, (history, result.lts[at], result.code, answer)))
                 parts.append((tuple(joint), servers))
         judgement = self._judgement(index, item, parts if len(parts) < 2 else _merged(parts))
         if isinstance(judgement, Named):

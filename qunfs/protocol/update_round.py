@@ -135,7 +135,7 @@ class _Adoption(UpdateRound):
         return self._adopt.pack(self.number)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _struct_of_macs(count: int) -> Struct:
     """So many MACs in a row."""
     return Struct(f"{MAC_BYTES}s" * count)

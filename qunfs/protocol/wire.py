@@ -1,6 +1,7 @@
 """Reading messages: bytes from the network in, checked values out.
 
-Every function that touches such bytes ends in ``_untrusted`` and raises only MalformedMessage.
+Every function that touches such bytes ends in ``_untrusted`` and raises only MalformedMessage.  What is read for every
+request is made by ``tuple.__new__``, since a NamedTuple's own constructor is Python code.
 """
 
 import struct
@@ -301,6 +302,8 @@ def reply_head_untrusted(payload: bytes) -> tuple[Type, int, int]:
 
 _PENDING: Final = b"?"
 """Stands for a vector of MACs in a reply's body, whose bytes come behind the body."""
+_UNCHANGED: Final = Shown(None, b"")
+_UNCHANGED_PENDING: Final = Shown(None, _PENDING)
 
 
 def parse_reply_body_untrusted(
@@ -320,7 +323,7 @@ def parse_reply_body_untrusted(
         if type(value) is not tuple or len(value) != len(objects):
             raise MalformedMessage("reply does not answer every item")
         if len(value) == 1:
-            return QueryReply((_result_untrusted(value[0], objects[0]),))
+            return tuple.__new__(QueryReply, ((_result_untrusted(value[0], objects[0]),),))
         return QueryReply(tuple([_result_untrusted(result, objects[i]) for i, result in enumerate(value)]))
     if kind is Type.UPDATE_REPLY:
         return _update_reply_untrusted(value, objects[0] if objects else (), expected)
@@ -374,12 +377,13 @@ def _shown_untrusted(value: object, obj: int, expected: ReplicaHistory | None = 
     if type(value) is not tuple or len(value) != 2 or type(value[1]) is not bool:
         raise MalformedMessage("history of a wrong shape")
     wire, has_vector = value
-    vector = _PENDING if has_vector else b""
     if wire is None:
-        return Shown(None, vector)
+        return _UNCHANGED_PENDING if has_vector else _UNCHANGED
     if expected is not None and wire == expected.wire:
-        return Shown(expected, vector)
-    return Shown(_parse_history_untrusted(_bytes_untrusted(wire, DEFAULT_LIMITS.frame_bytes_max), obj), vector)
+        history = expected
+    else:
+        history = _parse_history_untrusted(_bytes_untrusted(wire, DEFAULT_LIMITS.frame_bytes_max), obj)
+    return tuple.__new__(Shown, (history, _PENDING if has_vector else b""))
 
 
 def _histories_untrusted(
@@ -412,7 +416,7 @@ def _result_untrusted(value: object, objects: tuple[int, ...]) -> QueryResult:
     else:
         timestamps = tuple([_timestamp_untrusted(lt) for lt in lts])
         histories = tuple([_shown_untrusted(one, objects[i]) for i, one in enumerate(shown)])
-    return QueryResult(_code_untrusted(code), timestamps, sound, histories, followed)
+    return tuple.__new__(QueryResult, (_code_untrusted(code), timestamps, sound, histories, followed))
 
 
 def _update_reply_untrusted(
@@ -423,7 +427,7 @@ def _update_reply_untrusted(
         raise MalformedMessage("unknown status")
     pairs = tuple([_fields_untrusted(c, int, int) for c in _list_untrusted(culled, 4096)]) if culled else ()
     histories = _histories_untrusted(shown, objects, expected)
-    return UpdateReply(_STATUSES[status], _code_untrusted(code), answer, histories, pairs)
+    return tuple.__new__(UpdateReply, (_STATUSES[status], _code_untrusted(code), answer, histories, pairs))
 
 
 def _sync_reply_untrusted(value: object) -> SyncReply:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from qunfs.net import reactor as reactor_module
+from qunfs.net.connection import send_each
 from qunfs.net.limits import NetworkLimits
 from qunfs.net.tls import Peer, TlsChannel
 from qunfs.protocol.errors import LocalError
@@ -81,6 +82,16 @@ def test_frames_of_several_peers_come_in_one_call(bench: Any, seals: list[int]) 
     assert seals == [12, 12, 12]
     bench.until(lambda: all(len(client.payloads) == 2 for client in clients), *clients)
     assert [client.payloads for client in clients] == [[b"a%d" % i, b"b%d" % i] for i in range(3)]
+
+
+def test_payloads_for_several_peers_go_to_those_that_are_connected(bench: Any) -> None:
+    client, servers = bench.client(), [bench.server(index) for index in (0, 1)]
+    ends = {server.peer.index: bench.connect(client, server)[0] for server in servers}
+    assert send_each(ends, [(0, b"a"), (1, b"b"), (0, b"c"), (2, b"d")]) == 0
+    assert send_each(ends, [(2, b"e")]) == -1
+    client.reactor.flush()
+    bench.until(lambda: servers[0].payloads and servers[1].payloads, client, *servers)
+    assert [server.payloads for server in servers] == [[b"a", b"c"], [b"b"]]
 
 
 def test_a_frame_can_be_sent_in_parts(bench: Any) -> None:
