@@ -17,11 +17,16 @@ from typing import Final
 import pyfuse3
 import trio
 
+from qunfs import eager
+
 TURN_S: Final = 0.01
 """How long trio may be kept waiting: its timers here are of 50 ms and more."""
 
 IDLE_S: Final = 0.001
 """How long to wait for a next request before trio does it: programs in a loop make theirs sooner."""
+
+AWAKE_S: Final = 0.0001
+"""How much of that without sleeping: what most programs need between two requests."""
 
 _NEXT_READER: Final = 1
 """The one runnable task that does not count: pyfuse3's next reader, woken when this one gave up the lock."""
@@ -74,7 +79,7 @@ class RequestWait:
         task = trio.lowlevel.current_task()
         if time.monotonic() < self._turn_ends and (task is self._last or _nothing_else_to_do()):
             self._last = task
-            events = self._poll_of(fd).poll(IDLE_S * 1000)
+            events = eager.poll(self._poll_of(fd), IDLE_S, AWAKE_S)
             if len(events) == 1 and events[0] == (fd, select.POLLIN):
                 return
         self._last = None

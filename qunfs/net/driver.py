@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import trio
 
+from qunfs import eager
 from qunfs.cluster import Cluster
 from qunfs.net.connection import Connection, send_each
 from qunfs.net.reactor import Reactor
@@ -36,6 +37,8 @@ _PUMP_MAX_S: Final = 1.0
 _ALONE_MAX_S: Final = 0.02
 """How long a task that is alone may keep trio waiting: more than an operation takes where servers share its cores, and
 less than the timers here, of which a probe (50 ms) is the shortest."""
+_AWAKE_S: Final = 0.0003
+"""How much of each wait for a reply without sleeping: replicas that are near reply in that time."""
 _ALONE_TASKS: Final = 1
 """Runnable tasks beside one that counts as alone: with FUSE, whoever is to read the next request."""
 
@@ -218,7 +221,7 @@ class QuClient:
             left = until - time.monotonic()
             if left <= 0:
                 return
-            events = ready.poll(left * 1000)
+            events = eager.poll(ready, left, _AWAKE_S)
             self._reactor.poll(0)
             if self._client.completions or self._client.rpc.outgoing:
                 self._after_activity()
