@@ -10,7 +10,7 @@ import time
 
 
 def poll(ready: select.poll, timeout_s: float, awake_s: float) -> list[tuple[int, int]]:
-    """What ``ready.poll`` finds within ``timeout_s``, of which at most ``awake_s`` are spent awake (both in seconds)."""
+    """What ``ready.poll`` finds within ``timeout_s`` seconds, of which at most ``awake_s`` are spent awake."""
     look, offer, now = ready.poll, os.sched_yield, time.monotonic
     asleep_from = now() + min(awake_s, timeout_s)
     while True:
