@@ -264,7 +264,7 @@ def outcomes(seed: int, cases: int) -> Iterator[str]:
         elif kind == "spoilt":
             _spoilt(tree, objects)
         execution, changes = tree.run(method, argument, objects, rng.choice([*PEOPLE, *PEOPLE[:2]]))
-        yield f"{method} {kind} {execution.code.name} {_digest((execution, changes))}"
+        yield f"{method} {kind} {execution.code.name} {_digest((execution.answer, execution.effective, changes))}"
         if method == "dir.lookup":
             follow = REGISTRY.find(method, 1).follow  # type: ignore[union-attr]
             answer = msgpack.packb(_twisted((0, (rng.choice(tree.ids), 1), ())))
