@@ -18,6 +18,7 @@ import pyfuse3
 import trio
 
 from qunfs import eager
+from qunfs.net.run_queue import run_queue
 
 TURN_S: Final = 0.01
 """How long trio may be kept waiting: its timers here are of 50 ms and more."""
@@ -74,7 +75,7 @@ class RequestWait:
         """Return when the kernel's descriptor has a request.
 
         A task that comes twice in a row has answered its request without waiting for anything, or the next reader
-        would have come: what was runnable still is.  Asking trio each time would cost more than most answers.
+        would have come: what was runnable still is, and trio need not be asked.
         """
         task = trio.lowlevel.current_task()
         if time.monotonic() < self._turn_ends and (task is self._last or _nothing_else_to_do()):
@@ -88,7 +89,7 @@ class RequestWait:
 
 
 def _nothing_else_to_do() -> bool:
-    return trio.lowlevel.current_statistics().tasks_runnable <= _NEXT_READER
+    return len(run_queue()) <= _NEXT_READER
 
 
 def enable(other: int | None) -> None:
