@@ -88,7 +88,7 @@ class Namespace:
         self.core = new_core()
         self.clients: list[PlainLocalQu] = []
         self._answers_only = False
-        self._answered = 0
+        self._asked = self._answered = 0
         self._started = threading.Event()
         self._thread = threading.Thread(target=trio.run, args=(self._run,), name="namespace")
         self._thread.start()
@@ -105,6 +105,10 @@ class Namespace:
 
     def go_on(self) -> None:
         trio.from_thread.run_sync(self._set_held, False, trio_token=self._token)
+
+    def asked(self) -> int:
+        """How many calls have arrived."""
+        return self._asked
 
     def answered(self) -> int:
         """How many calls have an answer, whether it was sent or not."""
@@ -146,6 +150,7 @@ class Namespace:
             pass
 
     async def _answer(self, core, stream, lock, number, kind, calls) -> None:
+        self._asked += 1
         if not self._answers_only:
             await self._going.wait()
         got = await (core.query(*calls) if kind == "query" else core.update(*calls))
