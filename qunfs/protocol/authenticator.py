@@ -1,9 +1,12 @@
 """Authenticators: vectors of MACs over replica histories (Figure 3, line 106; paper section 3.5).
 
-Every pair of servers shares a key.  One keyed BLAKE2b over (object, history digest) gives both directions of the pair:
+Every pair of servers shares a key.  One BLAKE2b over (key, object, history digest) gives both directions of the pair:
 the first half is the MAC that the server with the lower index issues, the second half the other's.  So the text binds
 issuer, verifier and object, a history cannot be reflected or moved to another object, and a replica that holds the same
 history as the issuer verifies by comparison with what it has computed for itself.
+
+The key is a prefix of fixed length, not BLAKE2's key parameter, which would pad it to a block of its own: key and text
+are one block and one compression (docs/decisions/0001).
 """
 
 import struct
@@ -18,8 +21,9 @@ from qunfs.protocol.history import ReplicaHistory
 from qunfs.protocol.quorum import servers_of
 
 MAC_BYTES: Final = 16
+KEY_BYTES: Final = 32
 _OBJECT: Final = struct.Struct(">Q")
-_PERSON: Final = b"qunfs-history-1"
+_PERSON: Final = b"qunfs-history-2"
 _TAGS_KEPT: Final = 4_096
 """Vectors remembered per replica: a miss costs a few hashes, and memory in use stays in the CPU's caches."""
 
@@ -53,9 +57,12 @@ class Authenticator:
     def __init__(self, server: int, pair_keys: Mapping[int, bytes]) -> None:
         if sorted(pair_keys) != list(range(len(pair_keys))) or server not in pair_keys:
             raise LocalError("pair keys must cover every server of the cluster")
+        if any(len(key) != KEY_BYTES for key in pair_keys.values()):
+            raise LocalError(f"pair keys must have {KEY_BYTES} bytes")  # a prefix of another length could be text
         self._server = server
         self._n = len(pair_keys)
-        self._keyed = [blake2b(key=pair_keys[s], digest_size=2 * MAC_BYTES, person=_PERSON) for s in range(self._n)]
+        self._keyed = [blake2b(pair_keys[s], digest_size=2 * MAC_BYTES, person=_PERSON) for s in range(self._n)]
+        self._halves = struct.Struct(f"{MAC_BYTES}s" * (2 * self._n))
         self._runs: dict[int, list[tuple[int, int]]] = {}
         self._tags: OrderedDict[tuple[int, bytes], Tags] = OrderedDict()
 
@@ -67,15 +74,14 @@ class Authenticator:
         if known is not None:
             return known
         text = _OBJECT.pack(obj) + digest
-        issued: list[bytes] = []
-        awaited: list[bytes] = []
-        for server, key in enumerate(self._keyed):
+        pairs: list[bytes] = []
+        for key in self._keyed:
             keyed = key.copy()
             keyed.update(text)
-            pair = keyed.digest()
-            of_lower, of_higher = pair[:MAC_BYTES], pair[MAC_BYTES:]
-            issued.append(of_lower if server > self._server else of_higher)
-            awaited.append(of_lower if server < self._server else of_higher)
+            pairs.append(keyed.digest())
+        halves = self._halves.unpack(b"".join(pairs))
+        me = 2 * self._server
+        issued, awaited = halves[1 : me + 2 : 2] + halves[me + 2 :: 2], halves[:me:2] + halves[me + 1 :: 2]
         made = Tags(b"".join(issued), b"".join(awaited))
         self._tags[which] = made
         if len(self._tags) > _TAGS_KEPT:

@@ -20,9 +20,9 @@ from qunfs.protocol.quorum import QuorumSystem, mask_of, servers_of
 from qunfs.protocol.store import StoreView
 
 ANSWER_WAIT_S: Final = 0.25
+"""How long a host may take before the next one is asked."""
 LATE_FOR_S: Final = 10.0
 """How long a host that did not answer is asked last; any answer of its ends that."""
-"""How long a host may take before the next one is asked."""
 GIVE_UP_S: Final = 5.0
 """How long a job may take without progress; the client asks again, with fresher views."""
 

@@ -1,5 +1,7 @@
 """MACs bind issuer, verifier, object and history (section 3.5, authenticators)."""
 
+from hashlib import blake2b
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,3 +91,16 @@ def test_the_macs_of_a_view_are_checked_as_each_alone_is(
     assert judge.invalid(OBJ, HISTORY, mask, b"".join(macs.values())) == alone
     assert set(alone) >= {s for s in issuers if s >= N}
     assert set(alone) <= spoilt | {N, N + 1}
+
+
+def test_the_mac_is_one_hash_of_key_object_and_digest(servers: list[Authenticator]) -> None:
+    text = OBJ.to_bytes(8, "big") + HISTORY.digest
+    pair = blake2b(bytes([2, 4]) * 16 + text, digest_size=2 * MAC_BYTES, person=b"qunfs-history-2").digest()
+    assert column(servers[2].tags(OBJ, HISTORY).vector, 4) == pair[:MAC_BYTES], "the lower one's half"
+    assert column(servers[4].tags(OBJ, HISTORY).vector, 2) == pair[MAC_BYTES:], "the higher one's half"
+
+
+@pytest.mark.parametrize("length", [0, 31, 33])
+def test_keys_of_another_length_are_refused(length: int) -> None:
+    with pytest.raises(LocalError, match="32 bytes"):
+        Authenticator(0, {0: bytes(32), 1: bytes(length)})
