@@ -62,8 +62,9 @@ class ContentStore:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise LocalError(
-                f"contents folder {folder} is in use by another mount: unmount that, or be another "
-                "client (--client), or give this one a folder of its own (--contents)"
+                f"contents folder {folder} is in use by another mount, or by a detached one that programs still use: "
+                "unmount that, end those programs, or be another client (--client), or give this one a folder of its "
+                "own (--contents)"
             ) from error
 
     def _read_identity(self, folder: Path) -> bytes:

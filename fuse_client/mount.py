@@ -111,15 +111,15 @@ async def _check(mountpoint: Path, contents: Path) -> None:
             if error.errno == errno.ENOTCONN:
                 raise LocalError(
                     f"{mountpoint}: the process of an earlier mount is gone (transport endpoint is not connected); "
-                    f"first: qunfs umount {mountpoint}"
+                    f"first: {mounts.ending(mountpoint)}"
                 ) from error
             raise LocalError(f"{mountpoint}: {error.strerror}; a mount point is an existing directory") from error
     if status is None:
-        raise LocalError(f"{mountpoint}: what is mounted there does not answer; first: qunfs umount {mountpoint}")
+        raise LocalError(f"{mountpoint}: what is mounted there does not answer; first: {mounts.ending(mountpoint)}")
     if not stat.S_ISDIR(status.st_mode):
         raise LocalError(f"{mountpoint}: not a directory; a mount point is an existing directory")
     if kind is not None and kind.startswith("fuse"):
-        raise LocalError(f"{mountpoint}: something is mounted there; first: qunfs umount {mountpoint}")
+        raise LocalError(f"{mountpoint}: something is mounted there; first: {mounts.ending(mountpoint)}")
 
 
 def _raise_descriptor_limit() -> None:

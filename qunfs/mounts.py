@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -114,9 +115,17 @@ def unmount(
     end = time.monotonic() + seconds_max
     while pids := wait_gone(pids, UNMOUNT_STEP_SECONDS):
         if time.monotonic() > end:
-            raise LocalError(f"{mountpoint}: unmounted, but process {pids[0]} still finishes; its log says why")
+            raise LocalError(
+                f"{mountpoint}: unmounted, but process {pids[0]} still serves programs that use the detached tree, or "
+                f"writes the last changes; end those programs, or: kill {pids[0]}"
+            )
         if on_wait is not None:
             on_wait(pids[0])
+
+
+def ending(mountpoint: Path) -> str:
+    """The command that ends a mount, to be copied from an error message."""
+    return f"qunfs umount {shlex.quote(str(mountpoint))}"
 
 
 def detach(mountpoint: Path, *, lazy: bool = False) -> None:

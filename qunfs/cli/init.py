@@ -1,5 +1,6 @@
 """``qunfs init``: make a cluster."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -50,7 +51,7 @@ def init(
     names = ", ".join(client.name for client in made.clients[:4]) + (", ..." if len(made.clients) > 4 else "")
     where = f"{made.servers[0].host}:{made.servers[0].port}" + (" and following" if made.n > 1 else "")
     say(f"{directory}: {made.n} replicas (b={made.b}, t={made.t}) at {where}; clients {names}")
-    say(f"next: qunfs up {directory}")
+    say(f"next: qunfs up {shlex.quote(str(directory))}")
 
 
 def parse_addresses(text: str) -> list[tuple[str, int]]:

@@ -75,7 +75,7 @@ class _Announcer:
     def __call__(self, word: str, text: str = "") -> None:
         if self._pipe is None:
             if word != FAILED:  # that one ends the program, which prints it
-                say(f"{word} {text}".rstrip())
+                say(text if word == WAITING else f"{word} {text}".rstrip())
             return
         with contextlib.suppress(BrokenPipeError):  # the parent was interrupted
             self._pipe.write(f"{word} {text}\n")

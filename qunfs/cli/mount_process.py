@@ -84,7 +84,7 @@ def prepare(
     name = loaded.client(client).name
     kind = mounts.filesystem_at(mountpoint)  # before anything looks at it: a dead mount would answer with an error
     if kind is not None and kind.startswith("fuse"):
-        raise LocalError(f"{mountpoint}: something is mounted there; first: qunfs umount {mountpoint}")
+        raise LocalError(f"{mountpoint}: something is mounted there; first: {mounts.ending(mountpoint)}")
     if mountpoint.exists() and not mountpoint.is_dir():
         raise LocalError(f"{mountpoint}: not a directory; choose another place or make one with: mkdir -p PATH")
     if not mountpoint.is_dir():
@@ -250,7 +250,7 @@ async def _give_up(request: MountRequest, core: "QuClient") -> None:
 async def _report_waiting(core: "QuClient", announce: Announce) -> None:
     while True:
         await trio.sleep(2 * RECORD_SECONDS)
-        announce(WAITING, core.waiting() or "for the replicas' answers")
+        announce(WAITING, core.waiting() or "waiting for the replicas' answers")
 
 
 async def _try_mountpoint(request: MountRequest, core: "QuClient", announce: Announce) -> None:

@@ -19,13 +19,14 @@ def umount(
 ) -> None:
     """End a mount.
 
-    It returns when the process that served the mount has written everything and is gone.
+    It returns when the process that served the mount has written everything and is gone.  With -z that process stays
+    until the last program has left the detached tree; only then can its client mount again.
 
     \b
     Example:
       qunfs umount m
 
-    Exit codes: 0 unmounted, 1 not mounted, in use, or its process still writes, 2 wrong usage.
+    Exit codes: 0 unmounted, 1 not mounted, in use, or its process is still there, 2 wrong usage.
     """
     from qunfs import mounts
 
@@ -35,7 +36,7 @@ def umount(
             mountpoint,
             lazy=lazy,
             seconds_max=wait,
-            on_wait=lambda pid: status.show(f"unmounted; process {pid} writes the last changes"),
+            on_wait=lambda pid: status.show(f"unmounted; process {pid} finishes, or programs still use the mount"),
         )
     finally:
         status.clear()

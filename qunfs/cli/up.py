@@ -1,5 +1,7 @@
 """``qunfs up``: start the replicas that do not run."""
 
+import shlex
+from itertools import pairwise
 from typing import Annotated
 
 import typer
@@ -44,5 +46,18 @@ def up(
         processes.start_and_wait(loaded, missing, arguments, on_listening=on_listening)
     finally:
         status.clear()
-    before = loaded.n - len(missing)
-    say(f"{loaded.n} replicas listen" + (f", {before} of them did before" if before else ""))
+    before = [server.index for server in loaded.servers if server.index not in missing]
+    say(f"{loaded.n} replicas listen" + (f", {len(before)} of them did before" if before else ""))
+    for server in before:
+        if not _runs_with(processes.arguments_of(processes.replica_pid(loaded, server) or 0), durability):
+            say(
+                f"replica {server} and perhaps others run with another --durability than {durability.value}; "
+                f"to change that: qunfs down {shlex.quote(str(directory))}, and up again"
+            )
+            break
+
+
+def _runs_with(arguments: list[str], durability: Durability) -> bool:
+    """Whether a running replica was started with a durability; one that has just ended has no arguments."""
+    given = [after for word, after in pairwise(arguments) if word == "--durability"]
+    return not arguments or (given or [Durability.SYNC.value])[-1] == durability.value

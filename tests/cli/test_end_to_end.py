@@ -193,3 +193,16 @@ def test_up_names_a_replica_that_cannot_start(tmp_path: Path) -> None:
     (line,) = failed.stderr.splitlines()
     assert line.startswith("qunfs: server 0 did not start: ")
     assert "key.pem" in line
+
+
+def test_up_says_that_running_replicas_keep_their_durability(tmp_path: Path) -> None:
+    directory = tmp_path / "with blank"
+    assert "next: qunfs up '" in qunfs("init", directory, "-b", "0").stderr
+    try:
+        done("up", directory, "--durability", "async")
+        told = qunfs("up", directory).stderr
+        assert "another --durability than sync" in told
+        assert f"qunfs down '{directory}'" in told
+        assert "another" not in qunfs("up", directory, "--durability", "async").stderr
+    finally:
+        done("down", directory)
