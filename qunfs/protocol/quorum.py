@@ -5,7 +5,7 @@ of :class:`QuorumSystem`; "at least q, r, b+1" are what they mean for thresholds
 :mod:`qunfs.protocol.recursive_quorum`.
 """
 
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
@@ -30,7 +30,7 @@ def servers_of(mask: int) -> list[int]:
     return servers
 
 
-class QuorumSystem(ABC):
+class QuorumSystem(metaclass=ABCMeta):
     """What the protocol asks about sets of servers.
 
     A system is four families of sets: its quorums, their repairable sets, the sets of servers that may be malevolent

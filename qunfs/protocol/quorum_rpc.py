@@ -6,7 +6,7 @@ agree send the same bytes but for their MACs: a phase keeps replies by those byt
 """
 
 import struct
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
@@ -46,7 +46,7 @@ class Alike:
         """Those of the servers that the phase has noted."""
 
 
-class Phase(ABC):
+class Phase(metaclass=ABCMeta):
     """One round trip to a quorum: a subclass says what is asked and when the replies are enough."""
 
     __slots__ = (

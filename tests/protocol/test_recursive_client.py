@@ -1,92 +1,25 @@
 """Whom a client asks and shows where not any q servers are a quorum (paper sections 3.3 and 3.5, preferred quorums)."""
 
 from collections import Counter
-from collections.abc import Collection
 from random import Random
 
 import pytest
 
-from qunfs.protocol.authenticator import MAC_BYTES, Authenticator
-from qunfs.protocol.client import Client
+from qunfs.protocol.authenticator import MAC_BYTES
 from qunfs.protocol.history import ZERO_HISTORY
 from qunfs.protocol.history_cache import HistoryCache
 from qunfs.protocol.limits import DEFAULT_LIMITS
 from qunfs.protocol.messages import Shown
 from qunfs.protocol.operation import Call
 from qunfs.protocol.planning import Identity, Planner
-from qunfs.protocol.quorum import QuorumSystem, mask_of, servers_of, threshold
+from qunfs.protocol.quorum import mask_of, servers_of, threshold
 from qunfs.protocol.recursive_quorum import recursive_threshold
-from qunfs.protocol.replica import Origin, Replica
-from qunfs.protocol.store import MemoryRows
 from qunfs.protocol.trust import Trust
-from tests.protocol.scripted import CREDENTIALS, RIGHTS
-from tests.simulation.clock import WALL_ORIGIN_NS
-from tests.simulation.objects import LEDGER, SIMULATED, pack
-from tests.simulation.watched import WatchedStore
+from tests.protocol.scripted import CREDENTIALS
+from tests.protocol.sites import Sites
+from tests.simulation.objects import LEDGER, pack
 
 LEVELS = [[(0, 1), (0, 1)], [(1, 1), (0, 1)], [(0, 1), (1, 1)]]
-
-
-class Sites:
-    """A client and replicas in groups; some are silent, and nothing else goes wrong."""
-
-    def __init__(self, quorums: QuorumSystem) -> None:
-        self.quorums = quorums
-        n, chance = quorums.n, Random(1)
-        keys = {(i, j): chance.randbytes(32) for i in range(n) for j in range(i, n)}
-        self.stores = [WatchedStore(MemoryRows(), DEFAULT_LIMITS) for _ in range(n)]
-        self.replicas = []
-        for i in range(n):
-            authenticator = Authenticator(i, {j: keys[min(i, j), max(i, j)] for j in range(n)})
-            self.replicas.append(Replica(i, quorums, authenticator, SIMULATED, self.stores[i], {1: RIGHTS}))
-        self.client = Client(Identity(1, b"s" * 16), quorums, SIMULATED, chance.random)
-        self.client.wall_ns = WALL_ORIGIN_NS
-        self.now = 0.0
-        self.silent: Collection[int] = ()
-        self._names = 0
-        for server in range(n):
-            self.client.connected(server, 0.0)
-
-    def append(self, obj: int) -> Counter[int]:
-        """Whom an update asks, and how often."""
-        self._names += 1
-        argument = pack((b"x%d" % self._names, None))
-        self.client.submit_update(Call("ledger.append", ((obj, LEDGER),), argument, CREDENTIALS, obj), self.now)
-        return self._asked()
-
-    def fetch(self, obj: int) -> Counter[int]:
-        """Whom a query asks, and how often."""
-        self.client.submit_query([Call("ledger.fetch", ((obj, LEDGER),), pack(None), CREDENTIALS)], self.now)
-        return self._asked()
-
-    def _asked(self) -> Counter[int]:
-        asked: Counter[int] = Counter()
-        while not self.client.completions:
-            outgoing, self.client.rpc.outgoing = self.client.rpc.outgoing, []
-            for server, payload in outgoing:
-                asked[server] += 1
-                self._deliver(server, Origin(False, 1, 1), payload)
-            if not outgoing:
-                due = self.client.next_tick()
-                assert due is not None
-                self.now = max(self.now, due)
-                assert self.now < 60, "not done"
-                self.client.tick(self.now)
-        assert self.client.completions.pop().error is None
-        return asked
-
-    def _deliver(self, server: int, origin: Origin, payload: bytes) -> None:
-        if server in self.silent:
-            return
-        sends = self.replicas[server].step(origin, payload, self.now, WALL_ORIGIN_NS)
-        self.stores[server].commit()
-        for send in sends:
-            if send.origin is None:
-                self._deliver(send.server, Origin(True, server, 0), send.payload)
-            elif send.origin.is_server:
-                self._deliver(send.origin.principal, Origin(True, server, 0), send.payload)
-            else:
-                self.client.receive(server, send.payload, self.now)
 
 
 @pytest.mark.parametrize("levels", LEVELS, ids=str)
@@ -140,7 +73,7 @@ def test_whoever_cannot_be_reached_is_replaced_at_once(levels: list[tuple[int, i
         sites.client.submit_query([Call("ledger.fetch", ((obj, LEDGER),), pack(None), CREDENTIALS)], 0.0)
         for server in down[1::2]:
             sites.client.disconnected(server, 0.0)
-        sites._asked()
+        sites.finish()
         assert sites.client.rpc.counters["probes"] == 0
         assert system.is_view(mask_of(list(sites.append(obj))))
 
