@@ -87,14 +87,14 @@ def _liars(system: QuorumSystem) -> list[int]:
 # ---- the constraints, by enumeration
 
 
-def test_operations_at_a_quorum_may_complete(quorums: QuorumSystem) -> None:
+def test_constraint_2_operations_at_a_quorum_may_complete(quorums: QuorumSystem) -> None:
     """(2): whatever servers are faulty together, some quorum has none of them."""
     everyone = (1 << quorums.n) - 1
     for faulty in _maximal(quorums.n, lambda mask: not quorums.exceeds_faulty(mask)):
         assert quorums.contains_quorum(everyone & ~faulty)
 
 
-def test_an_established_candidate_is_repairable_in_every_quorum(quorums: QuorumSystem) -> None:
+def test_constraint_3_an_established_candidate_is_repairable_in_every_quorum(quorums: QuorumSystem) -> None:
     """(3): two quorums share a repairable set of benign servers."""
     smallest = _minimal(quorums.n, quorums.contains_quorum)
     liars = _liars(quorums)
@@ -103,7 +103,7 @@ def test_an_established_candidate_is_repairable_in_every_quorum(quorums: QuorumS
             assert quorums.contains_repairable(shared & ~malevolent)
 
 
-def test_an_established_candidate_excludes_other_potential_ones(quorums: QuorumSystem) -> None:
+def test_constraint_4_an_established_candidate_excludes_other_potential_ones(quorums: QuorumSystem) -> None:
     """(4): a quorum and a repairable set of another share a benign server."""
     repairables = _minimal(quorums.n, quorums.contains_repairable)
     for shared in {q & r for q in _minimal(quorums.n, quorums.contains_quorum) for r in repairables}:
