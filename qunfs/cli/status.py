@@ -98,14 +98,20 @@ def replica_rows(loaded: "Cluster", answers: Sequence[dict[str, Any] | None]) ->
 
 def what_is_missing(loaded: "Cluster", rows: Sequence[dict[str, Any]]) -> str | None:
     """What operations wait for, judged by who answers; None when a quorum does."""
-    from qunfs.protocol.quorum import mask_of
+    from qunfs.protocol.quorum import ThresholdQuorums, mask_of
 
-    answering = {row["server"] for row in rows if row["state"] == "running"}
-    if loaded.quorums.contains_quorum(mask_of(sorted(answering))):
+    answering = mask_of([row["server"] for row in rows if row["state"] == "running"])
+    needed = loaded.quorums.lacking(answering)
+    if not needed:
         return None
-    missing = [str(server) for server in range(loaded.n) if server not in answering]
-    needed = loaded.quorums.q - len(answering)
-    return f"for {needed} of the replicas {', '.join(missing)}"
+    waiting = f"for {needed} of the replicas {_listed(loaded.quorums.helping(answering))}"
+    if needed == 1 or isinstance(loaded.quorums, ThresholdQuorums):
+        return waiting
+    return f"{waiting}, such as {_listed(loaded.quorums.completion(answering))}"
+
+
+def _listed(servers: Sequence[int]) -> str:
+    return ", ".join(map(str, servers))
 
 
 def _as_object(

@@ -10,7 +10,7 @@ import os
 import random
 import select
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from qunfs.protocol.client import Client, Completion
 from qunfs.protocol.errors import MalformedMessage
 from qunfs.protocol.operation import SESSION_BYTES, Answer, Call, Registry
 from qunfs.protocol.planning import Identity
+from qunfs.protocol.quorum import QuorumSystem, ThresholdQuorums, mask_of
 
 log = logging.getLogger("qunfs.client")
 
@@ -123,12 +124,10 @@ class QuClient:
         if not overdue:
             return None
         silent = self._client.rpc.silent(now)
-        have, need = self._cluster.n - len(silent), self._cluster.quorums.q
+        missing = {s: self._down.get(s, "no answer") for s in silent}
+        why = no_quorum(self._cluster.quorums, missing)
         waiting = f"{len(overdue)} operation(s) waiting, the oldest for {now - min(overdue):.0f} s: "
-        if have >= need:
-            return f"{waiting}enough servers answer; others contend, or repairs are under way"
-        reasons = "; ".join(f"{s}: {self._down.get(s, 'no answer')}" for s in silent)
-        return f"{waiting}{have} of {self._cluster.n} servers answer and {need} are needed; missing {reasons}"
+        return waiting + (why or "enough servers answer; others contend, or repairs are under way")
 
     # ---- what the reactor tells
 
@@ -308,6 +307,20 @@ class QuClient:
     def close(self) -> None:
         """End all connections."""
         self._reactor.close()
+
+
+def no_quorum(quorums: QuorumSystem, missing: Mapping[int, str]) -> str | None:
+    """Why operations wait, from what is wrong with which servers; None when the others have a quorum."""
+    answering = mask_of([s for s in range(quorums.n) if s not in missing])
+    lacking = quorums.lacking(answering)
+    if not lacking:
+        return None
+    have = quorums.n - len(missing)
+    needed = f"{have + lacking} are needed"
+    if not isinstance(quorums, ThresholdQuorums):
+        needed = f"{lacking} more are needed, such as {', '.join(map(str, quorums.completion(answering)))}"
+    reasons = "; ".join(f"{server}: {reason}" for server, reason in missing.items())
+    return f"{have} of {quorums.n} servers answer and {needed}; missing {reasons}"
 
 
 @asynccontextmanager

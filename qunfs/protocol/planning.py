@@ -204,11 +204,11 @@ class Planner:
     # ---- evidence
 
     def _evidence(self, objects: Iterable[int], servers: int) -> tuple[ObjectHistorySet, ...]:
-        """The histories held of some objects, of at most so many servers each, least suspected first."""
+        """The histories held of some objects, of the so many least suspected servers that will do."""
         sets = []
         for obj in sorted(objects):
             held = self._cache.authenticated(obj)
-            ranked = self._ranked(obj, held)[:servers]
+            ranked = self._quorums.to_ask(0, self._ranked(obj, held), servers)
             if ranked:
                 sets.append(history_set(obj, held, ranked))
         return tuple(sets)
@@ -240,7 +240,7 @@ class Planner:
     def _growing_evidence(self, kind: Kind, objects: Sequence[int]) -> Iterator[tuple[ObjectHistorySet, ...]]:
         n = self._quorums.n
         yield ()
-        for servers in range(self._quorums.preferred(range(n)), n + 1):
+        for servers in range(self._quorums.q, n + 1):
             yield self._evidence(objects, servers)
         if kind is Kind.METHOD:
             yield self._evidence(self._related(objects), n)

@@ -5,7 +5,7 @@ of :class:`QuorumSystem`; "at least q, r, b+1" are what they mean for thresholds
 :mod:`qunfs.protocol.recursive_quorum`.
 """
 
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
@@ -30,7 +30,7 @@ def servers_of(mask: int) -> list[int]:
     return servers
 
 
-class QuorumSystem(ABC):
+class QuorumSystem(metaclass=ABCMeta):
     """What the protocol asks about sets of servers.
 
     A system is four families of sets: its quorums, their repairable sets, the sets of servers that may be malevolent
@@ -78,11 +78,32 @@ class QuorumSystem(ABC):
         """Views made of the given servers, those of the first servers first; at most ``limit``."""
 
     @abstractmethod
-    def preferred(self, order: Sequence[int]) -> int:
-        """How many of the servers, taken in this order, a client asks first.
+    def rotated(self, turn: int) -> list[int]:
+        """All servers in an order; with each turn another view comes first, so that all get their share of work."""
 
-        Never more than the smallest quorum has: a client waits for so many before it looks at what they replied.
+    @abstractmethod
+    def to_ask(self, held: int, order: Sequence[int], count: int) -> Sequence[int]:
+        """So many of the given servers, the first ones that will do, to be asked besides those held.
+
+        Where q servers need not be a quorum, they are such, and as many more, as make one with those held if any do.
         """
+
+    @abstractmethod
+    def lacking(self, mask: int) -> int:
+        """How many more servers it takes at least to make a quorum of the set."""
+
+    def helping(self, mask: int) -> list[int]:
+        """The servers any one of which makes a set lack one less."""
+        lacking = self.lacking(mask)
+        return [s for s in range(self.n) if not mask >> s & 1 and self.lacking(mask | 1 << s) < lacking]
+
+    def completion(self, mask: int) -> list[int]:
+        """Servers, no more than necessary, that make a quorum of a set."""
+        servers: list[int] = []
+        while self.lacking(mask):
+            servers.append(self.helping(mask)[0])
+            mask |= 1 << servers[-1]
+        return servers
 
 
 class ThresholdQuorums(QuorumSystem):
@@ -137,8 +158,14 @@ class ThresholdQuorums(QuorumSystem):
                 return
             yield mask_of(servers)
 
-    def preferred(self, order: Sequence[int]) -> int:
-        return min(self.q, len(order))
+    def rotated(self, turn: int) -> list[int]:
+        return [(turn + i) % self.n for i in range(self.n)]
+
+    def to_ask(self, _held: int, order: Sequence[int], count: int) -> Sequence[int]:
+        return order[:count] if count > 0 else ()
+
+    def lacking(self, mask: int) -> int:
+        return max(0, self.q - mask.bit_count())
 
 
 def threshold(b: int, t: int | None = None, n: int | None = None) -> ThresholdQuorums:

@@ -6,7 +6,7 @@ agree send the same bytes but for their MACs: a phase keeps replies by those byt
 """
 
 import struct
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
@@ -46,7 +46,7 @@ class Alike:
         """Those of the servers that the phase has noted."""
 
 
-class Phase(ABC):
+class Phase(metaclass=ABCMeta):
     """One round trip to a quorum: a subclass says what is asked and when the replies are enough."""
 
     __slots__ = (
@@ -170,7 +170,7 @@ class QuorumRpc:
         """Begin a phase."""
         phase.number, self._next_number = self._next_number, self._next_number % 0xFFFFFFFF + 1
         phase.resend_at = now + phase.resend_wait
-        phase.sufficient = self._quorums.preferred(phase.order)
+        phase.sufficient = self._quorums.q if self._quorums.q < len(phase.order) else len(phase.order)
         phase.wanted = len(phase.order) if phase.everyone else phase.sufficient
         self._phases[phase.number] = phase
         self.counters["round_trips"] += 1
@@ -181,16 +181,21 @@ class QuorumRpc:
         self._phases.pop(phase.number, None)
 
     def _ask(self, phase: Phase, now: float) -> None:
-        """Ask further servers until as many as wanted are asked and may still reply, or have."""
-        hopeful = 0
+        """Ask further servers until as many as wanted, and a quorum, are asked and may still reply, or have."""
+        hopeful = prompt = 0
         for server in phase.asked:
-            if phase.replied >> server & 1 or server in self.reachable:
+            if phase.replied >> server & 1:
                 hopeful += 1
-        if hopeful < phase.wanted:
+                prompt |= 1 << server
+            elif server in self.reachable:
+                hopeful += 1
+                if self._slow.get(server, 0.0) <= now:
+                    prompt |= 1 << server
+        if hopeful < phase.wanted or not self._quorums.contains_quorum(prompt):
             order = [s for s in phase.order if s not in phase.asked and s in self.reachable]
             if self._slow:
                 order.sort(key=lambda s: self._slow.get(s, 0.0) > now)
-            self._send(phase, order[: phase.wanted - hopeful], now)
+            self._send(phase, self._quorums.to_ask(prompt, order, phase.wanted - hopeful), now)
         patience = 8 * self._round_trip
         if patience < PROBE_MIN_S:
             patience = PROBE_MIN_S

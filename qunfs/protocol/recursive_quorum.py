@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from qunfs.protocol.errors import LocalError
-from qunfs.protocol.quorum import QuorumSystem, ThresholdQuorums, threshold
+from qunfs.protocol.quorum import QuorumSystem, ThresholdQuorums, mask_of, servers_of, threshold
 
 
 class RecursiveThresholdQuorums(QuorumSystem):
@@ -137,8 +137,39 @@ class RecursiveThresholdQuorums(QuorumSystem):
         }
         return ready, within
 
-    def preferred(self, order: Sequence[int]) -> int:
-        return min(self.q, len(order))
+    def rotated(self, turn: int) -> list[int]:
+        """Group after group, another group first with each turn, and other servers of the groups with each round."""
+        count = len(self._parts)
+        servers: list[int] = []
+        for place in range(count):
+            _, first, _, group = self._parts[(turn + place) % count]
+            servers += [first + server for server in group.rotated(turn // count)]
+        return servers
+
+    def to_ask(self, held: int, order: Sequence[int], count: int) -> Sequence[int]:
+        """Servers of groups that are asked already come first: a group's first servers alone are no use."""
+        near = sorted(order, key=lambda s: self._apart(held, s)) if held else order
+        first = near[:count] if count > 0 else ()
+        if self.contains_quorum(held | mask_of(first)):
+            return first
+        view = next(self.views_within([*servers_of(held), *near], 1), 0)
+        missing = [s for s in near if view >> s & 1]
+        others = [s for s in near if not view >> s & 1]
+        return missing + others[: max(0, count - len(missing))]
+
+    def _apart(self, held: int, server: int) -> int:
+        """Of the groups within groups around a server, how many have none of the servers held."""
+        for _, first, everyone, group in self._parts:
+            if first <= server < first + group.n:
+                part = held >> first & everyone
+                within = group._apart(part, server - first) if isinstance(group, RecursiveThresholdQuorums) else 0
+                return within + (part == 0)
+        return 0
+
+    def lacking(self, mask: int) -> int:
+        return _least(
+            [group.lacking(mask >> first & everyone) for _, first, everyone, group in self._parts], self.outer.q
+        )
 
 
 def recursive_threshold(levels: Sequence[tuple[int, int]], n: int | None = None) -> QuorumSystem:

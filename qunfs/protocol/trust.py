@@ -5,11 +5,11 @@ only orders the servers; some are left out only when more found fault with them 
 tries to do without them.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from math import lcm
 from typing import Final, NamedTuple
 
-from qunfs.protocol.quorum import QuorumSystem
+from qunfs.protocol.quorum import QuorumSystem, mask_of
 
 _PATIENCE: Final = 6
 """Attempts under one explanation: enough for a barrier, a copy and a method, each with something in its way."""
@@ -64,22 +64,28 @@ class Trust:
     def _preference(self, obj: int) -> Preference:
         order = self._order_of(obj)
         # Whoever reports a bad MAC is suspected with whoever issued it, so that only orders of magnitude count.
-        to_ask = sorted(order, key=lambda s: self.suspicion.get(s, 0).bit_length() // 2)
+        to_ask = self._quorum_first(sorted(order, key=lambda s: self.suspicion.get(s, 0).bit_length() // 2))
         to_show = sorted(order, key=lambda s: (self.suspicion.get(s, 0), s not in self._reachable))
         shown = [s for s in to_show if not self.left_out(s)]
         return Preference(tuple(to_ask), tuple(to_show), next(self._quorums.views_within(shown, 1), 0))
 
     def _order_of(self, obj: int) -> list[int]:
-        """An object's preferred quorum, then a spread of the rest."""
+        """An object's preferred quorum, then a spread of the rest, those of its groups first."""
         preferred, rest = self._around(obj % self._quorums.n)
         turn = obj // self._quorums.n % len(rest) if rest else 0
-        return preferred + rest[turn:] + rest[:turn]
+        return [*preferred, *self._quorums.to_ask(mask_of(preferred), rest[turn:] + rest[:turn], len(rest))]
 
-    def _around(self, first: int) -> tuple[list[int], list[int]]:
-        n = self._quorums.n
-        order = [(first + i) % n for i in range(n)]
-        preferred = self._quorums.preferred(order)
-        return order[:preferred], order[preferred:]
+    def _around(self, turn: int) -> tuple[list[int], list[int]]:
+        return self._split(self._quorums.rotated(turn))
+
+    def _split(self, order: Sequence[int]) -> tuple[list[int], list[int]]:
+        """The first servers that make a quorum, and the others."""
+        preferred = self._quorums.to_ask(0, order, self._quorums.q)
+        return list(preferred), [s for s in order if s not in preferred]
+
+    def _quorum_first(self, order: Sequence[int]) -> list[int]:
+        preferred, rest = self._split(order)
+        return preferred + rest
 
     # ---- suspicion
 
@@ -113,8 +119,8 @@ class Trust:
         """
         if len(self._disagreements) > self._explained:
             self._explained, self._futile = len(self._disagreements), 0
-            spare = self._quorums.n - self._quorums.preferred(range(self._quorums.n))
-            self._explanations = sorted(set(_covers(sorted(self._disagreements), spare)), key=self._plausibility)
+            covers = _covers(sorted(self._disagreements), (1 << self._quorums.n) - 1, self._quorums)
+            self._explanations = sorted(set(covers), key=self._plausibility)
         if not self._explanations:  # more servers are faulty than may be, or keys have changed
             self._disagreements.clear()
             self._explained, self._explanations = 0, [()]
@@ -128,12 +134,14 @@ class Trust:
         return len(servers), -accusations, servers
 
 
-def _covers(disagreements: list[tuple[int, int]], spare: int) -> Iterator[tuple[int, ...]]:
-    """Sets of at most so many servers that have one of each pair: 2 to the power of spare at most, some repeated."""
+def _covers(disagreements: list[tuple[int, int]], others: int, quorums: QuorumSystem) -> Iterator[tuple[int, ...]]:
+    """Sets of servers that have one of each pair and whose removal from the others leaves a quorum; some repeated."""
     if not disagreements:
         yield ()
-    elif spare:
-        for server in disagreements[0]:
+        return
+    for server in disagreements[0]:
+        left = others & ~(1 << server)
+        if quorums.contains_quorum(left):
             rest = [pair for pair in disagreements if server not in pair]
-            for cover in _covers(rest, spare - 1):
+            for cover in _covers(rest, left, quorums):
                 yield tuple(sorted((server, *cover)))

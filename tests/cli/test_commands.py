@@ -135,6 +135,19 @@ def test_status_counts_who_answers(made: Cluster) -> None:
     assert what_is_missing(made, rows) == "for 1 of the replicas 2, 4"
 
 
+def test_status_names_replicas_that_would_make_a_quorum(tmp_path: Path) -> None:
+    """Of four groups of four, three in each of three: any replica of the right group, or such as would do together."""
+    sites = cluster.create(tmp_path / "c", levels=[(0, 1), (0, 1)], clients=1)
+    answers: list[dict[str, object] | None] = [{} for _ in range(16)]
+    for server in (0, 1, 2, 4):
+        answers[server] = None
+    assert what_is_missing(sites, replica_rows(sites, answers)) is None
+    answers[5] = None
+    assert what_is_missing(sites, replica_rows(sites, answers)) == "for 1 of the replicas 4, 5"
+    answers[8] = answers[9] = None
+    assert what_is_missing(sites, replica_rows(sites, answers)) == "for 2 of the replicas 4, 5, 8, 9, such as 4, 8"
+
+
 def test_bench_in_a_plain_directory_writes_json(qunfs: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     code, output, _ = qunfs(
         "bench", "postmark", "--directory", tmp_path, "--files", "20", "--transactions", "40", "--json", "-"

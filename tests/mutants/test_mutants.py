@@ -1,6 +1,7 @@
 """The tests that are meant to kill mutants do, where that takes a moment; ``python -m tests.mutants`` tries all."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -56,3 +57,14 @@ def test_a_patch_point_that_moved_is_not_a_dead_mutant() -> None:
     assert _add(1, 2) == 3
     rewrite(_add, ("one + other", "one - other"))
     assert _add(1, 2) == -1
+
+
+def test_the_mutants_that_the_documentation_names_exist() -> None:
+    """In docs/protocol.md whatever is no mutant is a scenario or a test."""
+    text = (ROOT / "docs" / "protocol.md").read_text()
+    section = text.partition("## What is not in the paper")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", section))
+    scenarios = (ROOT / "tests" / "protocol" / "test_scenarios.py").read_text()
+    others = {name for name in named - set(MUTANTS) if f"def {name}(" not in scenarios}
+    assert not others
+    assert len(named & set(MUTANTS)) > 70

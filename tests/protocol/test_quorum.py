@@ -60,6 +60,10 @@ LARGER = {
 }
 
 
+ALIKE = ("crashes-twice", "lying-sites", "crashing-sites", "lying-twice", "more-sites", "hybrid-twice", "three-levels")
+"""Those whose groups are alike, like all that can be given by levels."""
+
+
 @pytest.fixture(params=ENUMERATED.values(), ids=ENUMERATED.keys())
 def quorums(request: pytest.FixtureRequest) -> QuorumSystem:
     system: QuorumSystem = request.param
@@ -83,14 +87,14 @@ def _liars(system: QuorumSystem) -> list[int]:
 # ---- the constraints, by enumeration
 
 
-def test_operations_at_a_quorum_may_complete(quorums: QuorumSystem) -> None:
+def test_constraint_2_operations_at_a_quorum_may_complete(quorums: QuorumSystem) -> None:
     """(2): whatever servers are faulty together, some quorum has none of them."""
     everyone = (1 << quorums.n) - 1
     for faulty in _maximal(quorums.n, lambda mask: not quorums.exceeds_faulty(mask)):
         assert quorums.contains_quorum(everyone & ~faulty)
 
 
-def test_an_established_candidate_is_repairable_in_every_quorum(quorums: QuorumSystem) -> None:
+def test_constraint_3_an_established_candidate_is_repairable_in_every_quorum(quorums: QuorumSystem) -> None:
     """(3): two quorums share a repairable set of benign servers."""
     smallest = _minimal(quorums.n, quorums.contains_quorum)
     liars = _liars(quorums)
@@ -99,7 +103,7 @@ def test_an_established_candidate_is_repairable_in_every_quorum(quorums: QuorumS
             assert quorums.contains_repairable(shared & ~malevolent)
 
 
-def test_an_established_candidate_excludes_other_potential_ones(quorums: QuorumSystem) -> None:
+def test_constraint_4_an_established_candidate_excludes_other_potential_ones(quorums: QuorumSystem) -> None:
     """(4): a quorum and a repairable set of another share a benign server."""
     repairables = _minimal(quorums.n, quorums.contains_repairable)
     for shared in {q & r for q in _minimal(quorums.n, quorums.contains_quorum) for r in repairables}:
@@ -385,10 +389,58 @@ def test_few_recursive_views_suffice_to_do_without_any_one_server() -> None:
     assert all(any(not view >> group * 6 & 0b111111 for view in views) for group in range(6))
 
 
-def test_a_client_asks_no_more_than_the_smallest_quorum_first() -> None:
-    for system in (*ENUMERATED.values(), *LARGER.values()):
-        assert system.preferred(range(system.n)) == system.q
-        assert system.preferred([0]) == 1
+def test_a_client_asks_a_view_first_and_every_server_has_its_share() -> None:
+    """Of groups that are alike, that is; over all turns each server is as often among those asked first."""
+    for name, system in (ENUMERATED | LARGER).items():
+        asked: list[int] = []
+        for turn in range(system.n):
+            order = system.rotated(turn)
+            assert sorted(order) == list(range(system.n))
+            first = system.to_ask(0, order, system.q)
+            assert system.is_view(mask_of(first)), name
+            assert mask_of(first) == next(system.views_within(order, 1))
+            asked += first
+        if isinstance(system, ThresholdQuorums) or name in ALIKE:
+            assert {asked.count(server) for server in range(system.n)} == {system.q}, name
+
+
+def test_whom_to_ask_besides_those_asked(quorums: QuorumSystem) -> None:
+    """Whatever set is held: enough for a quorum if those given suffice, and no more than it takes and is asked for."""
+    chance = Random(2)
+    for held in range(1 << quorums.n):
+        given = [s for s in chance.sample(range(quorums.n), quorums.n) if not held >> s & 1 and chance.random() < 0.9]
+        count = max(quorums.q - held.bit_count(), chance.choice((-1, 0, 1, 2, 3)))
+        chosen = quorums.to_ask(held, given, count)
+        assert len(set(chosen)) == len(chosen) >= min(count, len(given))
+        assert set(chosen) <= set(given)
+        if quorums.contains_quorum(held | mask_of(given)):
+            assert quorums.contains_quorum(held | mask_of(chosen))
+        if len(chosen) > max(count, 0):
+            assert not any(quorums.contains_quorum(held | mask_of(chosen) & ~(1 << s)) for s in chosen)
+
+
+def test_what_a_set_lacks_of_a_quorum(quorums: QuorumSystem) -> None:
+    """By enumeration: as few servers as any that make a quorum of the set, and those that such may have."""
+    smallest = _minimal(quorums.n, quorums.contains_quorum)
+    for mask in range(0, 1 << quorums.n, 1 if quorums.n < 9 else 7):
+        lacks = {view & ~mask for view in smallest}
+        least = min(more.bit_count() for more in lacks)
+        assert quorums.lacking(mask) == least
+        shortest = [more for more in lacks if more.bit_count() == least]
+        assert quorums.helping(mask) == [s for s in range(quorums.n) if any(more >> s & 1 for more in shortest)]
+        assert mask_of(quorums.completion(mask)) in shortest
+
+
+def test_another_server_of_the_same_site_takes_a_silent_one_s_place() -> None:
+    """Four sites of four, three servers of each of the first three asked: one server more is enough, if of its site."""
+    quorums = recursive_threshold([(0, 1), (0, 1)])
+    asked = mask_of([0, 1, 2, 4, 5, 6, 8, 9, 10])
+    assert quorums.to_ask(asked & ~(1 << 5), [12, 13, 14, 15, 3, 11, 7], 1) == [7]
+    assert quorums.to_ask(asked & ~(1 << 5), [12, 13, 14, 15, 3, 11], 1) == [12, 13, 14]
+    assert quorums.to_ask(asked, [12, 13, 14, 15, 3, 11, 7], 1) == [3], "who lies there can be done without"
+    three = recursive_threshold([(0, 1), (0, 1), (0, 1)])
+    asked = next(three.views_within(range(64), 1))
+    assert three.to_ask(asked & ~(1 << 5), [48, 49, 12, 13, 14, 3, 7], 1) == [7]
 
 
 def test_systems_are_equal_when_their_sizes_and_groups_are() -> None:
