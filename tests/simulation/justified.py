@@ -1,0 +1,172 @@
+"""Whether what a request showed justifies what a benign server accepted on its word.
+
+The rules on views and proofs of docs/protocol.md, said once more and in other words than those of the production code.
+An object is *healthy* in a view when the latest thing on it, barriers included, is a version that the request proves.
+Then:
+
+* every history shown is authentic: the server that it is shown of had it at some time, unless that server may lie;
+* every object of a record is shown in exactly a quorum of histories, but for a METHOD on ⟨0⟩, which need show nothing;
+* a METHOD builds on objects that are all healthy, each on its latest version;
+* a BARRIER lands on no object that is healthy;
+* a COPY finds one barrier to be the latest in the whole view of each of its objects;
+* what is adopted has been accepted by a benign server before.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final
+
+from qunfs.protocol.classify import Request
+from qunfs.protocol.execution import Code
+from qunfs.protocol.history import ZERO, Candidate, Kind, LogicalTimestamp, ObjectHistorySet
+from qunfs.protocol.messages import BODY_HEADER, Adopt, Status, Type, Update, UpdateReply
+from qunfs.protocol.quorum import QuorumSystem, ThresholdQuorums, servers_of
+from qunfs.protocol.replica import Send
+from qunfs.protocol.wire import parse_reply_untrusted, parse_to_server_untrusted
+from tests.simulation.oracles import Oracles, Violation
+from tests.simulation.watched import Change, HistoryChanged
+
+ASKED: Final = (int(Type.UPDATE), int(Type.ADOPT))
+"""What a server accepts records for."""
+
+
+def _counted(least: int) -> Callable[[int], bool]:
+    return lambda mask: mask.bit_count() >= least
+
+
+class Justification:
+    """The judge of one run's requests."""
+
+    def __init__(self, oracles: Oracles, quorums: QuorumSystem) -> None:
+        self._oracles = oracles
+        self._judged: set[bytes] = set()
+        self._servers = quorums.n
+        self._is_quorum, self._is_repairable = quorums.contains_quorum, quorums.contains_repairable
+        self._is_believed, self._is_view = quorums.exceeds_malevolent, quorums.is_view
+        if isinstance(quorums, ThresholdQuorums):  # counted here, for the predicates may be what is broken
+            n, b = quorums.n, quorums.b
+            q = -((2 * n + 2 * b + 1) // -3)
+            self._is_quorum, self._is_repairable = _counted(q), _counted(n - q + b + 1)
+            self._is_believed, self._is_view = _counted(b + 1), lambda mask: mask.bit_count() == q
+
+    def stepped(self, server: int, payload: bytes, changes: Sequence[Change], sends: Sequence[Send]) -> None:
+        """A benign server has done what this payload asked for, and is about to make its changes durable."""
+        if payload[0] in ASKED and changes:
+            self._check(server, payload, changes)
+        elif payload[0] == Type.UPDATE and sends:
+            self._oracles.seen["duplicate hit"] += self._is_duplicate(payload, sends[0])
+
+    def _is_duplicate(self, payload: bytes, send: Send) -> bool:
+        """Whether an update was answered from what its home object remembers: anything else answered is a failure."""
+        _, message = parse_to_server_untrusted(payload, 0)
+        assert isinstance(message, Update)
+        objects = tuple(view.obj for view in message.request.views)
+        _, reply = parse_reply_untrusted(send.payload, (objects,), self._servers)
+        return isinstance(reply, UpdateReply) and reply.status is Status.ANSWERED and reply.code is Code.OK
+
+    def _check(self, server: int, payload: bytes, changes: Sequence[Change]) -> None:
+        records = {c.new.latest: None for c in changes if isinstance(c, HistoryChanged) and c.is_longer}
+        if payload[0] == Type.UPDATE:
+            _, _, length = BODY_HEADER.unpack_from(payload)
+            body = payload[BODY_HEADER.size : BODY_HEADER.size + length]
+            if body in self._judged:  # the timestamp says what was shown: the record is the same one
+                return
+            self._judged.add(body)
+        _, message = parse_to_server_untrusted(payload, 0)
+        for record in records:
+            if isinstance(message, Adopt) and record == message.record:
+                if record not in self._oracles.acceptors:
+                    raise Violation(f"s{server} adopted {record}, which no benign server had accepted")
+            elif isinstance(message, Update) and record.objects == tuple(v.obj for v in message.request.views):
+                self._check_request(server, record, message.request)
+
+    def _check_request(self, server: int, record: Candidate, request: Request) -> None:
+        sets = (*request.views, *request.evidence)
+        for histories in sets:
+            self._check_authentic(server, record, histories)
+        shown = _Shown(self, sets)
+        for view, condition in zip(request.views, record.lt_co, strict=True):
+            if view.mask == 0 and record.kind is Kind.METHOD and condition == ZERO.lt:
+                continue
+            if not self._is_view(view.mask):
+                what = f"{view.mask.bit_count()} histories of {view.obj:x}, which are no view"
+                raise Violation(f"s{server} accepted {record} on the word of {what}")
+            self._check_condition(server, record, view, condition, shown)
+        if record.kind is Kind.COPY:
+            self._check_copied(server, record, request.views, shown)
+        self._oracles.seen["proof by base"] += shown.by_bases
+
+    def _check_authentic(self, server: int, record: Candidate, histories: ObjectHistorySet) -> None:
+        oracles = self._oracles
+        for history, mask in histories.groups:
+            for issuer in servers_of(mask):
+                if issuer not in oracles.malevolent and not oracles.had(issuer, histories.obj, history):
+                    raise Violation(
+                        f"s{server} accepted {record}, shown {history} of {histories.obj:x}, which s{issuer} never had"
+                    )
+
+    def _check_condition(
+        self, server: int, record: Candidate, view: ObjectHistorySet, condition: LogicalTimestamp, shown: "_Shown"
+    ) -> None:
+        latest = max((history.latest for history, _ in view.groups), key=lambda r: r.lt)
+        healthy = latest.kind is not Kind.BARRIER and shown.proves(latest)
+        if record.kind is Kind.METHOD and not (healthy and latest.lt == condition):
+            raise Violation(f"s{server} accepted {record} on {view.obj:x}, where {latest} was the latest")
+        if record.kind is Kind.BARRIER and healthy:
+            raise Violation(f"s{server} accepted {record} on {view.obj:x}, which was healthy at {latest}")
+        if record.kind is Kind.COPY:
+            everywhere = all(history.latest == latest for history, _ in view.groups)
+            if latest.kind is not Kind.BARRIER or not everywhere or record.current(view.obj) != latest.lt:
+                raise Violation(f"s{server} accepted {record} on {view.obj:x}, whose view is not under one barrier")
+
+    def _check_copied(self, server: int, record: Candidate, views: Iterable[ObjectHistorySet], shown: "_Shown") -> None:
+        """One source, the greatest that may be established, copied on all its objects or known to be established."""
+        sources = {self._greatest(view, shown) for view in views}
+        source = min(sources, key=lambda r: r.lt)
+        is_proven = shown.proves(source)
+        whole = source.objects == record.objects
+        alone = len(record.objects) == 1 and (is_proven or len(source.objects) <= 1)
+        conditioned = set(record.lt_co) == {source.lt}
+        if len(sources) > 1 or not conditioned or not (whole or alone) or record.starts_segment != is_proven:
+            raise Violation(f"s{server} accepted {record}, where {sorted(map(repr, sources))} was to be copied")
+
+    def _greatest(self, view: ObjectHistorySet, shown: "_Shown") -> Candidate:
+        orders = view.orders()
+        versions = sorted((r for r in orders if r.kind is not Kind.BARRIER), key=lambda r: r.lt, reverse=True)
+        return next((r for r in versions if self._is_repairable(orders[r]) or shown.proves(r)), ZERO)
+
+    def is_proof(self, holders: int, bases: int) -> tuple[bool, bool]:
+        """Whether a record that these hold, and that these are based on, is proven; and whether by bases only."""
+        by_order = self._is_quorum(holders)
+        by_bases = self._is_believed(bases)
+        return by_order or by_bases, by_bases and not by_order
+
+
+class _Shown:
+    """All that one request shows, and what it proves."""
+
+    def __init__(self, judge: Justification, sets: Collection[ObjectHistorySet]) -> None:
+        self._judge, self._sets = judge, sets
+        self.by_bases = 0
+        """Proofs that bases alone gave."""
+
+    def proves(self, record: Candidate) -> bool:
+        """Whether the record is shown to be established."""
+        if record == ZERO:
+            return True
+        only_by_bases = False
+        for histories in self._sets:
+            holders = _mask(m for history, m in histories.groups if record in history)
+            bases = _mask(m for history, m in histories.groups if history.base == record)
+            proven, by_bases = self._judge.is_proof(holders, bases)
+            if proven and not by_bases:
+                return True
+            only_by_bases |= by_bases
+        self.by_bases += only_by_bases
+        return only_by_bases
+
+
+def _mask(masks: Iterable[int]) -> int:
+    whole = 0
+    for mask in masks:
+        whole |= mask
+    return whole
