@@ -29,7 +29,11 @@ ASKED: Final = (int(Type.UPDATE), int(Type.ADOPT))
 """What a server accepts records for."""
 
 
-def _counted(least: int) -> Callable[[int], bool]:
+_Test = Callable[[int], bool]
+"""Of a set of servers."""
+
+
+def _counted(least: int) -> _Test:
     return lambda mask: mask.bit_count() >= least
 
 
@@ -40,8 +44,10 @@ class Justification:
         self._oracles = oracles
         self._judged: set[bytes] = set()
         self._servers = quorums.n
-        self._is_quorum, self._is_repairable = quorums.contains_quorum, quorums.contains_repairable
-        self._is_believed, self._is_view = quorums.exceeds_malevolent, quorums.is_view
+        self._is_quorum: _Test = quorums.contains_quorum
+        self._is_repairable: _Test = quorums.contains_repairable
+        self._is_believed: _Test = quorums.exceeds_malevolent
+        self._is_view: _Test = quorums.is_view
         if isinstance(quorums, ThresholdQuorums):  # counted here, for the predicates may be what is broken
             n, b = quorums.n, quorums.b
             q = -((2 * n + 2 * b + 1) // -3)
@@ -64,7 +70,12 @@ class Justification:
         return isinstance(reply, UpdateReply) and reply.status is Status.ANSWERED and reply.code is Code.OK
 
     def _check(self, server: int, payload: bytes, changes: Sequence[Change]) -> None:
-        records = {c.new.latest: None for c in changes if isinstance(c, HistoryChanged) and c.is_longer}
+        records: dict[Candidate, None] = {}
+        for change in changes:
+            if isinstance(change, HistoryChanged) and change.is_longer:
+                records[change.new.latest] = None
+                if payload[0] == Type.UPDATE:
+                    _check_based(server, change)
         if payload[0] == Type.UPDATE:
             _, _, length = BODY_HEADER.unpack_from(payload)
             body = payload[BODY_HEADER.size : BODY_HEADER.size + length]
@@ -139,6 +150,14 @@ class Justification:
         by_order = self._is_quorum(holders)
         by_bases = self._is_believed(bases)
         return by_order or by_bases, by_bases and not by_order
+
+
+def _check_based(server: int, change: HistoryChanged) -> None:
+    """What starts a segment shows what it is based on, so that a server that missed that has it from then on."""
+    obj, record = change.obj, change.new.latest
+    starts = record.kind is not Kind.BARRIER and record.starts_segment
+    if starts and record.objects and change.new.base.lt < record.bottom(obj):
+        raise Violation(f"s{server} accepted {record} on {obj:x}, still based on {change.new.base}")
 
 
 class _Shown:

@@ -111,6 +111,7 @@ class Oracles:
             if record == new.latest and record.lt > old.latest.lt:
                 accepted.setdefault(record, set()).add(obj)
                 self._check_condition(server, obj, old, record)
+                self._check_shrunk(server, change)
             elif record == new.base:
                 self.seen["base inserted"] += 1
             else:
@@ -130,6 +131,20 @@ class Oracles:
         bottom = record.bottom(obj)
         if record.kind is not Kind.BARRIER and self._records.get(bottom) not in self._proven:
             raise Violation(f"s{server} accepted {record} as if {bottom} of {obj:x} were established")
+
+    def _check_shrunk(self, server: int, change: HistoryChanged) -> None:
+        """Proof rule and skip rule: the history begins at what is proved, and a COPY's contenders are gone."""
+        obj, old, new, record = change.obj, change.old, change.new, change.new.latest
+        if record.kind is Kind.BARRIER:
+            return
+        bottom = record.bottom(obj)
+        if new.base.lt < bottom and old.find(bottom) is not None:
+            raise Violation(f"s{server} accepted {record} on {obj:x} and kept what is below {bottom}: {new}")
+        if record.kind is Kind.COPY:
+            versions = [r for r in new.records[1:-1] if r.kind is not Kind.BARRIER]
+            contenders = [r for r in versions if r.lt > bottom and r.src != record.src]
+            if contenders:
+                raise Violation(f"s{server} accepted {record} on {obj:x} and kept contenders {contenders}")
 
     def _check_removals(self, server: int, change: HistoryChanged) -> None:
         """Histories shrink by the proof rule, by the skip rule on accepting a COPY, and by a later barrier only."""
