@@ -1,6 +1,6 @@
 """Servers of the simulation: the production replica on rows in memory whose crash drops what was not committed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from random import Random
 from typing import TYPE_CHECKING, Final
 
@@ -168,6 +168,7 @@ class BenignServer(Server):
         if changes:
             self.store.commit()
             self.world.committed(self.index, changes)
+            self._check_held({change.obj for change in changes})
             if self.world.chance_of("crash after commit"):
                 self.crash()
                 return
@@ -194,6 +195,12 @@ class BenignServer(Server):
         self._boot()
         self.world.oracles.restarted(self.index, {o: self.store.history(o) for o in self.world.objects})
         self.check_kept()
+
+    def _check_held(self, objects: Set[int]) -> None:
+        for obj in objects:
+            for record in self.store.history(obj).records:
+                if record.kind is not Kind.BARRIER and not self.store.has_version(obj, record.lt):
+                    self.world.oracles.kept(self.index, obj, record, None)
 
     def check_kept(self) -> None:
         """Every version whose record is in a history is there, and is what it was."""
