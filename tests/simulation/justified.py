@@ -17,7 +17,7 @@ from typing import Final
 
 from qunfs.protocol.classify import Request
 from qunfs.protocol.execution import Code
-from qunfs.protocol.history import ZERO, Candidate, Kind, LogicalTimestamp, ObjectHistorySet
+from qunfs.protocol.history import ZERO, Candidate, Kind, ObjectHistorySet
 from qunfs.protocol.messages import BODY_HEADER, Adopt, Status, Type, Update, UpdateReply
 from qunfs.protocol.quorum import QuorumSystem, ThresholdQuorums, servers_of
 from qunfs.protocol.replica import Send
@@ -58,16 +58,23 @@ class Justification:
         """A benign server has done what this payload asked for, and is about to make its changes durable."""
         if payload[0] in ASKED and changes:
             self._check(server, payload, changes)
-        elif payload[0] == Type.UPDATE and sends:
-            self._oracles.seen["duplicate hit"] += self._is_duplicate(payload, sends[0])
+        elif payload[0] == Type.UPDATE and sends and sends[0].origin is not None:
+            self._check_reply(server, payload, sends[0])
 
-    def _is_duplicate(self, payload: bytes, send: Send) -> bool:
-        """Whether an update was answered from what its home object remembers: anything else answered is a failure."""
+    def _check_reply(self, server: int, payload: bytes, send: Send) -> None:
+        """Nothing was accepted: from what the home object remembers, because it failed, or because it was refused."""
         _, message = parse_to_server_untrusted(payload, 0)
         assert isinstance(message, Update)
-        objects = tuple(view.obj for view in message.request.views)
+        request = message.request
+        objects = tuple(view.obj for view in request.views)
         _, reply = parse_reply_untrusted(send.payload, (objects,), self._servers)
-        return isinstance(reply, UpdateReply) and reply.status is Status.ANSWERED and reply.code is Code.OK
+        assert isinstance(reply, UpdateReply)
+        if reply.status is Status.ANSWERED and reply.code is Code.OK:
+            self._oracles.seen["duplicate hit"] += 1
+        if reply.status is Status.REFUSED and request.operation is None:
+            if self._objection(request, _Shown(self, (*request.views, *request.evidence))) is None:
+                raise Violation(f"s{server} refused a {request.kind.name} of {objects} that its views justify")
+            self._oracles.seen["unjustified and refused"] += 1
 
     def _check(self, server: int, payload: bytes, changes: Sequence[Change]) -> None:
         records: dict[Candidate, None] = {}
@@ -95,15 +102,16 @@ class Justification:
         for histories in sets:
             self._check_authentic(server, record, histories)
         shown = _Shown(self, sets)
-        for view, condition in zip(request.views, record.lt_co, strict=True):
-            if view.mask == 0 and record.kind is Kind.METHOD and condition == ZERO.lt:
-                continue
-            if not self._is_view(view.mask):
-                what = f"{view.mask.bit_count()} histories of {view.obj:x}, which are no view"
-                raise Violation(f"s{server} accepted {record} on the word of {what}")
-            self._check_condition(server, record, view, condition, shown)
+        objection = self._objection(request, shown)
+        if objection is not None:
+            raise Violation(f"s{server} accepted {record}: {objection}")
+        sources = [self._source(view, shown) for view in request.views]
+        is_sound = record.lt_co == tuple(source.lt for source in sources)
         if record.kind is Kind.COPY:
-            self._check_copied(server, record, request.views, shown)
+            is_sound &= record.cur == tuple(_latest(view).lt for view in request.views)
+            is_sound &= record.starts_segment == shown.proves(sources[0])
+        if not is_sound:
+            raise Violation(f"s{server} accepted {record}, where {sources} were to be built on")
         self._oracles.seen["proof by base"] += shown.by_bases
 
     def _check_authentic(self, server: int, record: Candidate, histories: ObjectHistorySet) -> None:
@@ -115,32 +123,35 @@ class Justification:
                         f"s{server} accepted {record}, shown {history} of {histories.obj:x}, which s{issuer} never had"
                     )
 
-    def _check_condition(
-        self, server: int, record: Candidate, view: ObjectHistorySet, condition: LogicalTimestamp, shown: "_Shown"
-    ) -> None:
-        latest = max((history.latest for history, _ in view.groups), key=lambda r: r.lt)
-        healthy = latest.kind is not Kind.BARRIER and shown.proves(latest)
-        if record.kind is Kind.METHOD and not (healthy and latest.lt == condition):
-            raise Violation(f"s{server} accepted {record} on {view.obj:x}, where {latest} was the latest")
-        if record.kind is Kind.BARRIER and healthy:
-            raise Violation(f"s{server} accepted {record} on {view.obj:x}, which was healthy at {latest}")
-        if record.kind is Kind.COPY:
-            everywhere = all(history.latest == latest for history, _ in view.groups)
-            if latest.kind is not Kind.BARRIER or not everywhere or record.current(view.obj) != latest.lt:
-                raise Violation(f"s{server} accepted {record} on {view.obj:x}, whose view is not under one barrier")
+    def _objection(self, request: Request, shown: "_Shown") -> str | None:
+        """Why the views of a request do not call for it."""
+        for view in request.views:
+            if view.mask == 0 and request.kind is Kind.METHOD:
+                continue
+            if not self._is_view(view.mask):
+                return f"{view.mask.bit_count()} histories of {view.obj:x} are no view"
+            latest = _latest(view)
+            healthy = latest.kind is not Kind.BARRIER and shown.proves(latest)
+            if request.kind is Kind.METHOD and not healthy:
+                return f"{latest} of {view.obj:x} is nothing to build on"
+            if request.kind is Kind.BARRIER and healthy:
+                return f"{view.obj:x} was healthy at {latest}"
+            under = latest.kind is Kind.BARRIER and all(history.latest == latest for history, _ in view.groups)
+            if request.kind is Kind.COPY and not under:
+                return f"{view.obj:x} was not under one barrier"
+        return self._objection_to_copy(request, shown) if request.kind is Kind.COPY else None
 
-    def _check_copied(self, server: int, record: Candidate, views: Iterable[ObjectHistorySet], shown: "_Shown") -> None:
-        """One source, the greatest that may be established, copied on all its objects or known to be established."""
-        sources = {self._greatest(view, shown) for view in views}
-        source = min(sources, key=lambda r: r.lt)
-        is_proven = shown.proves(source)
-        whole = source.objects == record.objects
-        alone = len(record.objects) == 1 and (is_proven or len(source.objects) <= 1)
-        conditioned = set(record.lt_co) == {source.lt}
-        if len(sources) > 1 or not conditioned or not (whole or alone) or record.starts_segment != is_proven:
-            raise Violation(f"s{server} accepted {record}, where {sorted(map(repr, sources))} was to be copied")
+    def _objection_to_copy(self, request: Request, shown: "_Shown") -> str | None:
+        """One source is copied, on all its objects or known to be established."""
+        source, *others = [self._source(view, shown) for view in request.views]
+        objects = tuple(view.obj for view in request.views)
+        if any(other != source for other in others):
+            return f"{source} and {others} are not one source"
+        alone = len(objects) == 1 and (shown.proves(source) or len(source.objects) <= 1)
+        return None if alone or source.objects == objects else f"{source} has other objects than {objects}"
 
-    def _greatest(self, view: ObjectHistorySet, shown: "_Shown") -> Candidate:
+    def _source(self, view: ObjectHistorySet, shown: "_Shown") -> Candidate:
+        """What is built on: the greatest version that may be established."""
         orders = view.orders()
         versions = sorted((r for r in orders if r.kind is not Kind.BARRIER), key=lambda r: r.lt, reverse=True)
         return next((r for r in versions if self._is_repairable(orders[r]) or shown.proves(r)), ZERO)
@@ -150,6 +161,10 @@ class Justification:
         by_order = self._is_quorum(holders)
         by_bases = self._is_believed(bases)
         return by_order or by_bases, by_bases and not by_order
+
+
+def _latest(view: ObjectHistorySet) -> Candidate:
+    return max((history.latest for history, _ in view.groups), key=lambda r: r.lt)
 
 
 def _check_based(server: int, change: HistoryChanged) -> None:

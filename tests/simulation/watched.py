@@ -65,7 +65,7 @@ class WatchedStore(VersionStore):
 
 
 class WatchedReplica(Replica):
-    """A replica that reports each payload that changed something, those that had waited for object sync included."""
+    """A replica that reports what payloads change and are answered, when they are, be it after an object sync."""
 
     def __init__(
         self,
@@ -82,9 +82,13 @@ class WatchedReplica(Replica):
         self._changes_of, self._stepped = store, stepped
 
     def step(self, origin: Origin, payload: bytes, now: float, wall_ns: int) -> list[Send]:
-        before, answered = len(self._changes_of.changes), self.counters["answered"]
+        before, answered, counted = len(self._changes_of.changes), self.counters["answered"], self._counted()
         sends = super().step(origin, payload, now, wall_ns)
         changes = self._changes_of.changes[before:]
-        if changes or self.counters["answered"] > answered:
+        # what is refused is not counted
+        if changes or self.counters["answered"] > answered or self._counted() == counted:
             self._stepped(self.server, payload, changes, sends)
         return sends
+
+    def _counted(self) -> int:
+        return sum(self.counters.values())
