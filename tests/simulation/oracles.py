@@ -61,10 +61,9 @@ class Oracles:
             if objects != set(record.objects):
                 raise Violation(f"atomicity: s{server} accepted {record} on {sorted(objects)} only")
             self._accepted(server, record)
-        changed = list({c.obj: None for c in changes if isinstance(c, HistoryChanged)})
-        for obj in changed:
+        for obj in {c.obj: None for c in changes if isinstance(c, HistoryChanged)}:
             self._check_visible(obj)
-        self._check_siblings(server, changed)
+        self._check_siblings(server)
         return list(accepted)
 
     def restarted(self, server: int, histories: dict[int, ReplicaHistory]) -> None:
@@ -224,19 +223,21 @@ class Oracles:
         if few or not self._make_quorum(holders):
             raise Violation(f"visibility: established {newest} of {obj:x} is held by {holders} only")
 
-    def _check_siblings(self, server: int, objects: Sequence[int]) -> None:
+    def _check_siblings(self, server: int) -> None:
         """A version's record stands on all its objects but those whose base is later; as their base if once as that."""
         histories = self.histories[server]
-        for obj in objects:
-            for record in histories[obj].records:
-                if record.kind is Kind.BARRIER:
+        for obj, history in histories.items():
+            for record in history.records:
+                if record.kind is Kind.BARRIER or len(record.objects) < 2:
                     continue
                 for sibling in record.objects:
                     other = histories[sibling]
-                    if record is not histories[obj].base and record not in other and other.base.lt < record.lt:
-                        raise Violation(f"atomicity: s{server} holds {record} on {obj:x} and not on {sibling:x}")
-                    if record is histories[obj].base and record in other and other.base.lt < record.lt:
+                    if other.base.lt >= record.lt:
+                        continue
+                    if record is history.base and record in other:
                         raise Violation(f"s{server} has {record} as the base of {obj:x} and not of {sibling:x}")
+                    if record is not history.base and record not in other:
+                        raise Violation(f"atomicity: s{server} holds {record} on {obj:x} and not on {sibling:x}")
 
     # ---- the truth, for the end-to-end checks
 

@@ -238,6 +238,8 @@ class Rogue:
         shown = self._current(chance.sample(range(quorums.n), count) if count != q else self._some(q))
         kind = chance.choice((Kind.METHOD, Kind.BARRIER, Kind.COPY))
         objects = chance.sample(self.world.objects, chance.randint(1, min(3, len(self.world.objects))))
+        if chance.random() < 0.15:
+            shown[objects[0]] = {}
         request = self._build({obj: shown[obj] for obj in objects}, kind, insist=kind)
         if request is not None:
             targets = chance.sample(self.world.oracles.benign, chance.choice((1, quorums.r, q - quorums.b)))
@@ -282,7 +284,10 @@ class Rogue:
         sets = {obj: ObjectHistorySet.of(obj, h, mask_of(list(h))) for obj, h in shown.items()}
         established = proven(quorums, sets.values())
         classes = {obj: classify(quorums, view, established) for obj, view in sets.items()}
-        objects = self._objects(classes, wanted) if again is None else again.objects
+        if insist is not None:
+            objects = tuple(sorted(classes))
+        else:
+            objects = self._objects(classes, wanted) if again is None else again.objects
         kind = insist or classes[objects[0]].kind
         if kind is Kind.METHOD:
             objects = tuple(obj for obj in objects if obj in self.world.ledgers)
