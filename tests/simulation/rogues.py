@@ -223,12 +223,22 @@ class Rogue:
                 if how is Spoof.REFLECTED:
                     shown[obj][server] = chance.choice(oracles.archive[target, obj][-6:])
                 elif how is Spoof.MOVED and server not in oracles.malevolent:
-                    shown[obj][server] = oracles.histories[server][chance.choice(self.world.objects)]
+                    shown[obj][server] = chance.choice(self._movable(server, obj) or [shown[obj][server]])
                 else:
                     shown[obj][server] = one
         request = self._build(shown, None)
         if request is not None:
             self._send_request(request, [target], self._spoofs(request, how))
+
+    def _movable(self, server: int, obj: int) -> list[ReplicaHistory]:
+        """Late histories of a server that could be the object's and are other objects'."""
+        oracles = self.world.oracles
+        return [
+            history
+            for other in self.world.objects
+            for history in ([] if server in oracles.malevolent else oracles.archive[server, other][-12:])
+            if not oracles.had(server, obj, history) and all(obj in r.objects for r in history.records if r.objects)
+        ]
 
     def _unjustified(self) -> None:
         """What its views do not call for: another kind of request, views of other sizes, objects that do not fit."""
@@ -237,7 +247,7 @@ class Rogue:
         count = chance.choice((q, q, q, q - 1, quorums.r, quorums.b + 1, 1, quorums.n))
         shown = self._current(chance.sample(range(quorums.n), count) if count != q else self._some(q))
         kind = chance.choice((Kind.METHOD, Kind.BARRIER, Kind.COPY))
-        objects = chance.sample(self.world.objects, chance.randint(1, min(3, len(self.world.objects))))
+        objects = chance.sample(self.world.objects, chance.randint(1, len(self.world.objects)))
         if chance.random() < 0.15:
             shown[objects[0]] = {}
         request = self._build({obj: shown[obj] for obj in objects}, kind, insist=kind)
@@ -285,7 +295,8 @@ class Rogue:
         established = proven(quorums, sets.values())
         classes = {obj: classify(quorums, view, established) for obj, view in sets.items()}
         if insist is not None:
-            objects = tuple(sorted(classes))
+            fitting = [obj for obj in classes if classes[obj].kind is insist]
+            objects = tuple(sorted(fitting if fitting and chance.random() < 0.5 else classes))
         else:
             objects = self._objects(classes, wanted) if again is None else again.objects
         kind = insist or classes[objects[0]].kind
