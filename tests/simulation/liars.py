@@ -74,7 +74,8 @@ class Liar(Server):
 
     def describe(self) -> str:
         """Its character, for the trace."""
-        return f"{'+'.join(self.vices)}{' twins' if self.twins else ''} honesty {self.honesty}"
+        lives = ("twins",) if self.twins else ()
+        return f"{'+'.join(self.vices + lives)} honesty {self.honesty}"
 
     def _become(self, persona: str) -> None:
         self.twins = persona == "twins"

@@ -41,7 +41,7 @@ class Oracles:
         self.touched: dict[bytes, tuple[int, ...]] = {}
         """The objects that each ledger entry belongs to."""
         self.once: set[bytes] = set()
-        """Entries of correct clients, which take effect once."""
+        """Entries that take effect once: those of correct clients, and of others whose sessions servers remember."""
         self.seen: Counter[str] = Counter()
 
     # ---- what the servers report

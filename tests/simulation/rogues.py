@@ -64,7 +64,9 @@ class Rogue:
     def act(self) -> None:
         """Do one bad thing."""
         if self._more.random() < 0.35:
-            self._more.choice(self._rarer)()
+            deed = self._more.choice(self._rarer)
+            self.world.seen[f"mischief: {deed.__name__.strip('_')}"] += 1
+            deed()
             return
         dice = self.chance.random()
         if dice < 0.15 and self._sent:
