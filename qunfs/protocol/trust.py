@@ -107,7 +107,8 @@ class Trust:
     def left_out(self, server: int) -> bool:
         """Whether a server's histories are not to be shown.
 
-        One whose MACs more servers found bad than can lie is malevolent (paper section 3.5); some are doubted for now.
+        One whose MACs more servers found bad than can lie is malevolent (paper section 3.5), or its times are too late
+        for some clocks; some are doubted for now.
         """
         return server in self._doubted or self._quorums.exceeds_malevolent(self._reporters.get(server, 0))
 
@@ -124,6 +125,10 @@ class Trust:
         if not self._explanations:  # more servers are faulty than may be, or keys have changed
             self._disagreements.clear()
             self._explained, self._explanations = 0, [()]
+        if self._futile and self._futile % (_PATIENCE * len(self._explanations)) == 0:
+            # Doubts did not help: too many may be left out, as when clocks differ on which times are too late to be
+            # honest and correct servers have been accused.  Whoever is malevolent is soon accused again.
+            self._reporters.clear()
         self._doubted = self._explanations[self._futile // _PATIENCE % len(self._explanations)]
         self._futile += 1
         self._preferences.clear()

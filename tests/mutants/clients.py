@@ -112,6 +112,16 @@ def nobody_is_left_out() -> None:
 
 
 @mutant(
+    "who was left out is shown again when nothing else helps",
+    "docs/decisions/0003",
+    "tests/protocol/test_trust.py::test_who_was_left_out_is_tried_again_when_nothing_helps",
+)
+def left_out_for_good() -> None:
+    """Correct servers that were accused because clocks differ stay left out."""
+    rewrite(tr.Trust.reconsider, ("self._reporters.clear()", "pass"))
+
+
+@mutant(
     "suspected servers' views come last",
     REPAIR,
     f"{SCENARIOS}::test_bad_macs_for_some_servers_hold_nobody_up",

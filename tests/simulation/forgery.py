@@ -1,6 +1,7 @@
 """What adversaries make up: histories that were, never were or could have been."""
 
 from random import Random
+from typing import Final
 
 from qunfs.protocol.history import (
     ZERO_HISTORY,
@@ -12,7 +13,11 @@ from qunfs.protocol.history import (
     copy,
     method,
 )
+from qunfs.protocol.limits import DEFAULT_LIMITS
 from tests.simulation.oracles import Oracles
+
+TIME_LAST: Final = (1 << 63) - 1
+"""No later time can be written."""
 
 
 class Forger:
@@ -43,6 +48,15 @@ class Forger:
     def archived(self, obj: int) -> ReplicaHistory:
         """What some benign server once had."""
         return self._chance.choice(self._oracles.archive[self._chance.choice(self._oracles.benign), obj])
+
+    def high(self, obj: int, history: ReplicaHistory, wall_ns: int) -> ReplicaHistory:
+        """The history and one more record, as late as there are times or as servers believe."""
+        believed = wall_ns // 1000 + DEFAULT_LIMITS.time_ahead_max
+        time = self._chance.choice((TIME_LAST, TIME_LAST, believed, believed - 1_000_000, believed + 10_000_000))
+        is_barrier = self._chance.random() < 0.7
+        lt = LogicalTimestamp(time, int(is_barrier), self._chance.randrange(9), self._chance.randbytes(32))
+        make = barrier if is_barrier else method
+        return ReplicaHistory([*history.records, make(lt, (obj,), (history.head.lt,))])
 
     def record(self, obj: int) -> Candidate:
         """Any record, real or invented."""

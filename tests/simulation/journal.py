@@ -71,6 +71,8 @@ class Journal:
         """An operation is reported done with this answer."""
         done.ended = now
         done.answer = value = unpack(answer)
+        if not _is_well_formed(done, value):
+            raise Violation(f"{done.name!r} ({done.what}) was answered what no server computed: {value!r}")
         if done.what in ("increment", "count"):
             self._end_counter(done, value)
         elif done.what == "fetch":
@@ -184,6 +186,15 @@ class Journal:
                 if first.ended is not None and first.ended < second.began:
                     precedes(first.name, second.name)
         _check_acyclic(before)
+
+
+def _is_well_formed(done: Done, value: Any) -> bool:
+    """Whether a value is one that the method can have answered."""
+    if done.what in ("increment", "count"):
+        return isinstance(value, int)
+    if done.what == "fetch":
+        return isinstance(value, tuple) and len(value) == len(done.objects)
+    return isinstance(value, tuple) and len(value) == 2 and value[0] in ("ok", "no")
 
 
 def _check_acyclic(before: dict[bytes, set[bytes]]) -> None:

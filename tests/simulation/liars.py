@@ -5,6 +5,7 @@ them and mixes in the truth, which keeps it in the game.
 """
 
 from collections.abc import Mapping
+from random import Random
 from typing import TYPE_CHECKING, Final
 
 from qunfs.protocol.authenticator import MAC_BYTES
@@ -22,6 +23,7 @@ from qunfs.protocol.messages import (
     Sync,
     SyncReply,
     ToServer,
+    Type,
     Update,
     UpdateReply,
     Vouch,
@@ -41,6 +43,10 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 VICES: Final = ("silent", "forge", "mimic", "stale", "macs", "answer", "claim", "cull", "sync", "mutate", "refuse")
+PERSONAS: Final = ("twins", "amnesia", "high", "locked")
+"""Liars that stick to one thing: two lives and no lie; accepting everything and storing nothing; records at the end of
+time, or as late as is believed; and MACs that are bad for good, as the history that they belong to is never resent."""
+_STORING: Final = (bytes((Type.UPDATE,)), bytes((Type.ADOPT,)))
 COLLUDED: Final = b"\xc4\x03lie"
 """The wrong answer that all liars agree on."""
 
@@ -55,6 +61,9 @@ class Liar(Server):
         self.honesty = chance.choice((0.0, 0.2, 0.5, 0.8))
         self._framing = chance.random() < 0.5
         self.twins = chance.random() < 0.3
+        persona = Random(f"{world.seed} persona of {index}")
+        if persona.random() < 0.3:
+            self._become(persona.choice(PERSONAS))
         self._stores = [WatchedStore(MemoryRows(), world.limits) for _ in range(1 + self.twins)]
         self._lives = [
             Replica(index, world.quorums, self.authenticator, SIMULATED, store, world.rights, world.limits)
@@ -65,7 +74,13 @@ class Liar(Server):
 
     def describe(self) -> str:
         """Its character, for the trace."""
-        return f"{'+'.join(self.vices)}{' twins' if self.twins else ''} honesty {self.honesty}"
+        lives = ("twins",) if self.twins else ()
+        return f"{'+'.join(self.vices + lives)} honesty {self.honesty}"
+
+    def _become(self, persona: str) -> None:
+        self.twins = persona == "twins"
+        self.vices = () if self.twins else (persona,)
+        self.honesty = 1.0 if self.twins else 0.0
 
     # ---- the server's side
 
@@ -81,6 +96,8 @@ class Liar(Server):
     def _handle(self, origin: Origin, payload: bytes) -> None:
         life = self._lives[origin.principal % len(self._lives)]
         now, wall_ns = self.world.clock.now, self.world.clock.wall_ns(self.skew_s)
+        if "amnesia" in self.vices and payload[:1] in _STORING and self._pretend(origin, payload):
+            return
         try:
             sends = life.step(origin, payload, now, wall_ns)
             number, message = parse_to_server_untrusted(payload, 0 if origin.is_server else origin.principal)
@@ -99,6 +116,17 @@ class Liar(Server):
             lie = UpdateReply(Status.ACCEPTED, histories=self._shown_now(self._objects[0]))
             spoilt.append(Send(origin, -1, lie.pack(number)))
         self.dispatch(spoilt)
+
+    def _pretend(self, origin: Origin, payload: bytes) -> bool:
+        """Accept without doing anything; whether that could be told from the message."""
+        try:
+            number, message = parse_to_server_untrusted(payload, 0 if origin.is_server else origin.principal)
+        except QunfsError:
+            return False
+        self.world.seen["lies: amnesia"] += 1
+        lie = UpdateReply(Status.ACCEPTED, answer=COLLUDED, histories=self._shown_now(_objects_of(message)[0]))
+        self.dispatch([Send(origin, -1, lie.pack(number))])
+        return True
 
     def on_tick(self) -> None:
         for life in self._lives:
@@ -160,7 +188,13 @@ class Liar(Server):
         return reply
 
     def _falsify(self, vice: str, obj: int, shown: Shown) -> Shown:
+        if vice == "locked":
+            if shown.history is None:
+                return shown
+            return Shown(shown.history, self.chance.randbytes(MAC_BYTES * self.world.quorums.n))
         history = shown.history or self._lives[0].store.history(obj)
+        if vice == "high":
+            return self._issued(obj, self._forger.high(obj, history, self.world.clock.wall_ns()))
         if vice == "forge":
             return self._issued(obj, self._forger.history(obj))
         if vice == "stale":

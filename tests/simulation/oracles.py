@@ -29,15 +29,19 @@ class Oracles:
         self.histories = {s: dict.fromkeys(objects, ZERO_HISTORY) for s in self.benign}
         self.archive = {(s, o): [ZERO_HISTORY] for s in self.benign for o in objects}
         """Every history that each benign server ever had."""
+        self._had = {which: {ZERO_HISTORY} for which in self.archive}
         self.states: dict[tuple[int, LogicalTimestamp], State] = {(o, ZERO.lt): () for o in objects}
-        self._records: dict[LogicalTimestamp, Candidate] = {}
+        self._answers: dict[LogicalTimestamp, bytes] = {}
+        self._records: dict[LogicalTimestamp, Candidate] = {ZERO.lt: ZERO}
         self.acceptors: dict[Candidate, set[int]] = {}
         self.established: dict[int, list[Candidate]] = {o: [ZERO] for o in objects}
         self._proven: set[Candidate] = {ZERO}
+        self._dead: set[Candidate] = set()
+        """What benign servers have skipped, never to be established."""
         self.touched: dict[bytes, tuple[int, ...]] = {}
         """The objects that each ledger entry belongs to."""
         self.once: set[bytes] = set()
-        """Entries of correct clients, which take effect once."""
+        """Entries that take effect once: those of correct clients, and of others whose sessions servers remember."""
         self.seen: Counter[str] = Counter()
 
     # ---- what the servers report
@@ -45,17 +49,21 @@ class Oracles:
     def committed(self, server: int, changes: Sequence[Change]) -> list[Candidate]:
         """A benign server made these changes durable; the records it accepted."""
         accepted: dict[Candidate, set[int]] = {}
+        skips = self.seen["skip"]
         for change in changes:
             if isinstance(change, VersionAdded):
                 self._version(server, change)
             else:
                 self._history(server, change, accepted)
+        if self.seen["skip"] > skips and not any(record.kind is Kind.COPY for record in accepted):
+            raise Violation(f"s{server} skipped something and accepted only {list(accepted)}")
         for record, objects in accepted.items():
             if objects != set(record.objects):
                 raise Violation(f"atomicity: s{server} accepted {record} on {sorted(objects)} only")
             self._accepted(server, record)
         for obj in {c.obj: None for c in changes if isinstance(c, HistoryChanged)}:
             self._check_visible(obj)
+        self._check_siblings(server)
         return list(accepted)
 
     def restarted(self, server: int, histories: dict[int, ReplicaHistory]) -> None:
@@ -63,10 +71,26 @@ class Oracles:
         if histories != self.histories[server]:
             raise Violation(f"durability: s{server} came back with other histories than it had made durable")
 
+    def kept(self, server: int, obj: int, record: Candidate, state: State | None) -> None:
+        """A benign server has this version of an object, whose record is in its history; None when it is gone."""
+        if state is None:
+            raise Violation(
+                f"kept versions: {record} is in the history of {obj:x} at s{server} and its version is gone"
+            )
+        if state != self.states.get((obj, record.lt)):
+            raise Violation(f"kept versions: that of {record} of {obj:x} at s{server} has changed")
+
+    def had(self, server: int, obj: int, history: ReplicaHistory) -> bool:
+        """Whether a benign server ever had this history."""
+        return history in self._had[server, obj]
+
     def _version(self, server: int, change: VersionAdded) -> None:
         key = (change.obj, change.lt)
         if self.states.setdefault(key, change.state) != change.state:
             raise Violation(f"same timestamp, other content: {change.lt} of object {change.obj:x} at s{server}")
+        # a version that came by object sync has no answer
+        if change.answer and self._answers.setdefault(change.lt, change.answer) != change.answer:
+            raise Violation(f"same timestamp, other answer: {change.lt} of object {change.obj:x} at s{server}")
 
     def _history(self, server: int, change: HistoryChanged, accepted: dict[Candidate, set[int]]) -> None:
         obj, old, new = change.obj, change.old, change.new
@@ -74,6 +98,7 @@ class Oracles:
             raise Violation(f"s{server} changed another history of {obj:x} than its own")
         self.histories[server][obj] = new
         self.archive[server, obj].append(new)
+        self._had[server, obj].add(new)
         self.seen["longest history"] = max(self.seen["longest history"], len(new.records))
         for record in new.records:
             if self._records.setdefault(record.lt, record) != record:
@@ -84,18 +109,55 @@ class Oracles:
                 continue
             if record == new.latest and record.lt > old.latest.lt:
                 accepted.setdefault(record, set()).add(obj)
+                self._check_condition(server, obj, old, record)
+                self._check_shrunk(server, change)
             elif record == new.base:
                 self.seen["base inserted"] += 1
             else:
                 raise Violation(f"s{server} accepted {record} on {obj:x} below {old.latest}")
         if new.base != old.base and new.base not in self._proven:
             raise Violation(f"s{server} made {new.base} the base of {obj:x}, which is not established")
-        self._count_removals(accepted, old, new)
+        if sum(record.kind is Kind.BARRIER for record in new.records) > 1:
+            raise Violation(f"s{server} keeps more than one barrier on {obj:x}: {new}")
+        self._check_removals(server, change)
 
-    def _count_removals(self, accepted: dict[Candidate, set[int]], old: ReplicaHistory, new: ReplicaHistory) -> None:
-        gone = set(old.records) - set(new.records)
-        if any(r.kind is not Kind.BARRIER and r.lt > new.base.lt for r in gone):
+    def _check_condition(self, server: int, obj: int, old: ReplicaHistory, record: Candidate) -> None:
+        """Nothing later than LT_current was there, and what the record claims to be established is."""
+        if old.latest.lt > record.current(obj):
+            raise Violation(
+                f"s{server} accepted {record} on {obj:x} over {old.latest}, later than {record.current(obj)}"
+            )
+        bottom = record.bottom(obj)
+        if record.kind is not Kind.BARRIER and self._records.get(bottom) not in self._proven:
+            raise Violation(f"s{server} accepted {record} as if {bottom} of {obj:x} were established")
+
+    def _check_shrunk(self, server: int, change: HistoryChanged) -> None:
+        """Proof rule and skip rule: the history begins at what is proved, and a COPY's contenders are gone."""
+        obj, old, new, record = change.obj, change.old, change.new, change.new.latest
+        if record.kind is Kind.BARRIER:
+            return
+        bottom = record.bottom(obj)
+        if new.base.lt < bottom and old.find(bottom) is not None:
+            raise Violation(f"s{server} accepted {record} on {obj:x} and kept what is below {bottom}: {new}")
+        if record.kind is Kind.COPY:
+            versions = [r for r in new.records[1:-1] if r.kind is not Kind.BARRIER]
+            contenders = [r for r in versions if r.lt > bottom and r.src != record.src]
+            if contenders:
+                raise Violation(f"s{server} accepted {record} on {obj:x} and kept contenders {contenders}")
+
+    def _check_removals(self, server: int, change: HistoryChanged) -> None:
+        """Histories shrink by the proof rule, by the skip rule on accepting a COPY, and by a later barrier only."""
+        obj, old, new = change.obj, change.old, change.new
+        kept = set(new.records)
+        gone = [r for r in old.records if r not in kept and r.lt > new.base.lt]
+        skipped = [r for r in gone if r.kind is not Kind.BARRIER]
+        if len(skipped) < len(gone) and new.latest.kind is not Kind.BARRIER:
+            raise Violation(f"s{server} dropped a barrier of {obj:x} and accepted {new.latest}")
+        if skipped:
             self.seen["skip"] += 1
+            if not self._proven.isdisjoint(skipped):
+                raise Violation(f"s{server} skipped {skipped} of {obj:x}, though established")
+            self._dead.update(skipped)
         if new.base != old.base and new.base != ZERO:
             self.seen["proof"] += 1
 
@@ -117,6 +179,8 @@ class Oracles:
     # ---- what is established
 
     def _establish(self, record: Candidate) -> None:
+        if record in self._dead:
+            raise Violation(f"{record} is established though a benign server has skipped it")
         self._proven.add(record)
         self.seen["established"] += 1
         for obj in record.objects:
@@ -158,6 +222,22 @@ class Oracles:
         few = isinstance(self._quorums, ThresholdQuorums) and len(holders) < self._quorums.q - self._quorums.b
         if few or not self._make_quorum(holders):
             raise Violation(f"visibility: established {newest} of {obj:x} is held by {holders} only")
+
+    def _check_siblings(self, server: int) -> None:
+        """A version's record stands on all its objects but those whose base is later; as their base if once as that."""
+        histories = self.histories[server]
+        for obj, history in histories.items():
+            for record in history.records:
+                if record.kind is Kind.BARRIER or len(record.objects) < 2:
+                    continue
+                for sibling in record.objects:
+                    other = histories[sibling]
+                    if other.base.lt >= record.lt:
+                        continue
+                    if record is history.base and record in other:
+                        raise Violation(f"s{server} has {record} as the base of {obj:x} and not of {sibling:x}")
+                    if record is not history.base and record not in other:
+                        raise Violation(f"atomicity: s{server} holds {record} on {obj:x} and not on {sibling:x}")
 
     # ---- the truth, for the end-to-end checks
 

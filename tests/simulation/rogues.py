@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from qunfs.protocol.authenticator import MAC_BYTES, column
 from qunfs.protocol.classify import Classification, Request, RequestRefused, classify, proven, setup
 from qunfs.protocol.history import Kind, LogicalTimestamp, ObjectHistorySet, ReplicaHistory, barrier
-from qunfs.protocol.messages import Adopt, pack_update, pack_update_body
+from qunfs.protocol.messages import BODY_HEADER, Adopt, Type, pack_update, pack_update_body
 from qunfs.protocol.operation import Operation
 from qunfs.protocol.quorum import ThresholdQuorums, mask_of, servers_of
 from tests.simulation.clients import CREDENTIALS
 from tests.simulation.forgery import Forger
 from tests.simulation.network import Address, Link
-from tests.simulation.objects import LEDGER, pack
+from tests.simulation.objects import LEDGER, pack, unpack
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -46,6 +46,12 @@ class Rogue:
         self._links: dict[int, Link] = {}
         self._count = 0
         self._sent: list[tuple[int, bytes]] = []
+        self._operations: list[Operation] = []
+        self._sessions = [self.chance.randbytes(16) for _ in range(3)]
+        self._more = Random(f"{world.seed} rogue {index} more")
+        self._remembered = self._more.random() < 0.5
+        """Whether it keeps to a few sessions, that servers do not forget, so that no operation is to happen twice."""
+        self._rarer = (self._split, self._again, self._corrupt, self._tamper, self._impersonate, self._unjustified)
 
     def on_message(self, link: Link, payload: bytes) -> None:
         """Replies do not interest it."""
@@ -57,6 +63,11 @@ class Rogue:
 
     def act(self) -> None:
         """Do one bad thing."""
+        if self._more.random() < 0.35:
+            deed = self._more.choice(self._rarer)
+            self.world.seen[f"mischief: {deed.__name__.strip('_')}"] += 1
+            deed()
+            return
         dice = self.chance.random()
         if dice < 0.15 and self._sent:
             self._send(*self.chance.choice(self._sent))
@@ -140,52 +151,188 @@ class Rogue:
         servers = sorted(self._some(quorums.q))
         self._request({obj: dict.fromkeys(servers, forged)}, list(range(quorums.n)), Kind.COPY, forging=True)
 
+    # ---- rarer mischief
+
+    def _split(self) -> None:
+        """Different operations of one session and number, or different repairs, to different servers."""
+        chance, oracles = self._more, self.world.oracles
+        wanted = chance.choice((Kind.METHOD, Kind.METHOD, Kind.COPY, Kind.BARRIER))
+        first = self._build(self._current(self._some(self.world.quorums.q)), wanted)
+        if first is None:
+            return
+        requests = [first]
+        for _ in range(chance.choice((1, 1, 2))):
+            if first.operation is None:
+                other = self._build(self._current(self._some(self.world.quorums.q)), first.kind)
+            else:
+                operation = self._operation(first.operation.objects, first.operation)
+                other = Request(first.kind, first.client, first.session, operation, first.views, first.evidence)
+            if other is not None:
+                requests.append(other)
+        parts: list[list[int]] = [[] for _ in requests]
+        for server in oracles.benign:
+            parts[chance.randrange(len(parts))].append(server)
+        for request, targets in zip(requests, parts, strict=True):
+            self._send_request(request, targets, {})
+
+    def _again(self) -> None:
+        """One of its operations once more, conditioned on what there is now."""
+        if not self._operations:
+            return
+        operation = self._more.choice(self._operations[-4:])
+        views = self._current(self._some(self.world.quorums.q))
+        request = self._build({obj: views[obj] for obj in operation.objects}, Kind.METHOD, again=operation)
+        if request is not None:
+            benign = self.world.oracles.benign
+            self._send_request(request, self._more.sample(benign, self._more.randint(1, len(benign))), {})
+
+    def _corrupt(self) -> None:
+        """True histories with MACs that are bad for some of the servers asked."""
+        chance, quorums = self._more, self.world.quorums
+        request = self._build(self._current(self._some(quorums.q)), None)
+        if request is None:
+            return
+        bad = chance.sample(range(quorums.n), chance.choice((1, quorums.b, quorums.b + 1, quorums.q)))
+        targets = chance.sample(range(quorums.n), quorums.n)
+        cut = chance.randrange(quorums.n)
+        spoofs = {(view.obj, s): Spoof.NOISE for view in (*request.views, *request.evidence) for s in bad}
+        self._send_request(request, targets[:cut], spoofs)
+        self._send_request(request, targets[cut:], {})
+
+    def _tamper(self) -> None:
+        """A request of its own with a byte or a field changed."""
+        if not self._sent:
+            return
+        chance = self._more
+        target, payload = chance.choice(self._sent[-40:])
+        if chance.random() < 0.5 and payload[0] == Type.UPDATE:
+            payload = tampered(payload, chance)
+        else:
+            at = chance.randrange(len(payload))
+            payload = payload[:at] + chance.randbytes(1) + payload[at + 1 :]
+        self._send(target, payload)
+
+    def _impersonate(self) -> None:
+        """Histories of some servers that they never had, for one server to believe in."""
+        chance, oracles, quorums = self._more, self.world.oracles, self.world.quorums
+        target, how = chance.choice(oracles.benign), chance.choice(list(Spoof))
+        shown = self._current(self._some(quorums.q))
+        servers = sorted(next(iter(shown.values())))
+        foes = chance.sample(servers, min(len(servers), chance.choice((1, quorums.b, quorums.b + 1, quorums.q))))
+        for obj in chance.sample(self.world.objects, chance.randint(1, len(self.world.objects))):
+            one = self._forger.history(obj)
+            for server in foes:
+                if how is Spoof.REFLECTED:
+                    shown[obj][server] = chance.choice(oracles.archive[target, obj][-6:])
+                elif how is Spoof.MOVED and server not in oracles.malevolent:
+                    shown[obj][server] = chance.choice(self._movable(server, obj) or [shown[obj][server]])
+                else:
+                    shown[obj][server] = one
+        request = self._build(shown, None)
+        if request is not None:
+            self._send_request(request, [target], self._spoofs(request, how))
+
+    def _movable(self, server: int, obj: int) -> list[ReplicaHistory]:
+        """Late histories of a server that could be the object's and are other objects'."""
+        oracles = self.world.oracles
+        return [
+            history
+            for other in self.world.objects
+            for history in ([] if server in oracles.malevolent else oracles.archive[server, other][-12:])
+            if not oracles.had(server, obj, history) and all(obj in r.objects for r in history.records if r.objects)
+        ]
+
+    def _unjustified(self) -> None:
+        """What its views do not call for: another kind of request, views of other sizes, objects that do not fit."""
+        chance, quorums = self._more, self.world.quorums
+        q = quorums.q
+        count = chance.choice((q, q, q, q - 1, quorums.r, quorums.b + 1, 1, quorums.n))
+        shown = self._current(chance.sample(range(quorums.n), count) if count != q else self._some(q))
+        kind = chance.choice((Kind.METHOD, Kind.BARRIER, Kind.COPY))
+        objects = chance.sample(self.world.objects, chance.randint(1, len(self.world.objects)))
+        if chance.random() < 0.15:
+            shown[objects[0]] = {}
+        request = self._build({obj: shown[obj] for obj in objects}, kind, insist=kind)
+        if request is not None:
+            targets = chance.sample(self.world.oracles.benign, chance.choice((1, quorums.r, q - quorums.b)))
+            self._send_request(request, targets, {})
+
+    def _current(self, servers: list[int]) -> dict[int, dict[int, ReplicaHistory]]:
+        """What these servers have now, liars pretending to be one of the others."""
+        oracles, like = self.world.oracles, self.world.mimicked()
+        return {
+            obj: {s: oracles.histories[like if s in oracles.malevolent else s][obj] for s in sorted(servers)}
+            for obj in self.world.objects
+        }
+
+    # ---- making requests
+
     def _request(
         self, shown: dict[int, dict[int, ReplicaHistory]], targets: list[int], wanted: Kind | None, forging: bool
     ) -> None:
+        request = self._build(shown, wanted)
+        if request is None:
+            return
+        try:
+            setup(self.world.quorums, request)
+        except RequestRefused:
+            if self.chance.random() < 0.9:
+                return
+        self._send_request(request, targets, self._spoofs(request, self.chance.choice(list(Spoof))) if forging else {})
+
+    def _build(
+        self,
+        shown: dict[int, dict[int, ReplicaHistory]],
+        wanted: Kind | None,
+        *,
+        again: Operation | None = None,
+        insist: Kind | None = None,
+    ) -> Request | None:
+        """A request that these histories might justify, if there is one.
+
+        ``again`` is an operation to be repeated; what is insisted on is requested whether justified or not.
+        """
         chance, quorums = self.chance, self.world.quorums
         sets = {obj: ObjectHistorySet.of(obj, h, mask_of(list(h))) for obj, h in shown.items()}
         established = proven(quorums, sets.values())
         classes = {obj: classify(quorums, view, established) for obj, view in sets.items()}
-        objects = self._objects(classes, wanted)
-        kind = classes[objects[0]].kind
+        if insist is not None:
+            fitting = [obj for obj in classes if classes[obj].kind is insist]
+            objects = tuple(sorted(fitting if fitting and chance.random() < 0.5 else classes))
+        else:
+            objects = self._objects(classes, wanted) if again is None else again.objects
+        kind = insist or classes[objects[0]].kind
         if kind is Kind.METHOD:
             objects = tuple(obj for obj in objects if obj in self.world.ledgers)
             if not objects:
-                return
-        if kind is Kind.COPY and chance.random() < 0.05:
+                return None
+        if kind is Kind.COPY and not insist and chance.random() < 0.05:
             kind = Kind.BARRIER
-        operation = self._operation(objects) if kind is Kind.METHOD else None
+        operation = None
+        if kind is Kind.METHOD:
+            operation = again or self._operation(objects)
         evidence = tuple(sets[obj] for obj in sorted(sets) if obj not in objects) if chance.random() < 0.7 else ()
         session = bytes(16) if operation is None else operation.session
-        request = Request(kind, self.address.index, session, operation, tuple(sets[o] for o in objects), evidence)
-        try:
-            setup(quorums, request)
-        except RequestRefused:
-            if chance.random() < 0.9:
-                return
-        self._send_request(request, targets, self._spoofs(request) if forging else {})
+        return Request(kind, self.address.index, session, operation, tuple(sets[o] for o in objects), evidence)
 
-    def _spoofs(self, request: Request) -> dict[tuple[int, int], Spoof]:
+    def _spoofs(self, request: Request, how: Spoof) -> dict[tuple[int, int], Spoof]:
         """By object and server: how MACs are made for histories that benign servers never had."""
         spoofs: dict[tuple[int, int], Spoof] = {}
-        how = self.chance.choice(list(Spoof))
         oracles = self.world.oracles
         for histories in (*request.views, *request.evidence):
             for history, mask in histories.groups:
                 for server in servers_of(mask):
-                    if server not in oracles.malevolent and history not in oracles.archive[server, histories.obj]:
+                    if server not in oracles.malevolent and not oracles.had(server, histories.obj, history):
                         spoofs[histories.obj, server] = how
         self.world.seen["rogue forgeries"] += bool(spoofs)
         return spoofs
 
     def _spoofed_mac(self, spoof: Spoof, obj: int, history: ReplicaHistory, issuer: int, target: int) -> bytes:
         servers = self.world.servers
-        if spoof is Spoof.REFLECTED:
+        if spoof is Spoof.REFLECTED and issuer != target and self._may_issue(target, obj, history):
             return column(servers[target].authenticator.tags(obj, history).vector, issuer)
         if spoof is Spoof.MOVED:
-            archive = self.world.oracles.archive
-            other = next((o for o in self.world.objects if history in archive[issuer, o]), None)
+            other = next((o for o in self.world.objects if self._may_issue(issuer, o, history)), None)
             if other is None:
                 return self.chance.randbytes(MAC_BYTES)
             return column(servers[issuer].authenticator.tags(other, history).vector, target)
@@ -193,6 +340,11 @@ class Rogue:
             liar = min(self.world.oracles.malevolent)
             return column(servers[liar].authenticator.tags(obj, history).vector, target)
         return self.chance.randbytes(MAC_BYTES)
+
+    def _may_issue(self, server: int, obj: int, history: ReplicaHistory) -> bool:
+        """Whether there are MACs of a server for this history."""
+        oracles = self.world.oracles
+        return server in oracles.malevolent or oracles.had(server, obj, history)
 
     def _objects(self, classes: dict[int, Classification], wanted: Kind | None) -> tuple[int, ...]:
         chance = self.chance
@@ -206,12 +358,18 @@ class Rogue:
             objects |= {o for o in sorted(classes) if classes[o].kind is classes[first].kind and chance.random() < 0.6}
         return tuple(sorted(objects))
 
-    def _operation(self, objects: tuple[int, ...]) -> Operation:
+    def _operation(self, objects: tuple[int, ...], like: Operation | None = None) -> Operation:
+        """A new append; with the session and number of another one, if one is given."""
         self._count += 1
         name = f"rogue{self.address.index}.{self._count}".encode()
         self.world.oracles.touched[name] = objects
         self.world.journal.attempt(name, objects, self.world.clock.now)
-        return Operation(
+        home, session, sequence = self.chance.choice(objects), self.chance.randbytes(16), 1
+        if like is not None:
+            home, session, sequence = like.home, like.session, like.sequence
+        elif self._remembered:
+            session, sequence = self._more.choice(self._sessions), 1 + len(self._operations)
+        operation = Operation(
             objects,
             (LEDGER,) * len(objects),
             "ledger.append",
@@ -219,10 +377,14 @@ class Rogue:
             pack((name, None)),
             CREDENTIALS,
             self.world.clock.wall_ns(),
-            self.chance.choice(objects),
-            self.chance.randbytes(16),
-            1,
+            home,
+            session,
+            sequence,
         )
+        self._operations.append(operation)
+        if self._remembered:
+            self.world.oracles.once.add(name)
+        return operation
 
     def _send_request(self, request: Request, targets: list[int], spoofs: dict[tuple[int, int], Spoof]) -> None:
         shown = [
@@ -259,3 +421,38 @@ class Rogue:
                 return
             link = self._links[server] = self.world.network.connect(self, node)
         self.world.network.send(link, self, payload)
+
+
+def tampered(payload: bytes, chance: Random) -> bytes:
+    """An UPDATE with one field changed."""
+    _, number, length = BODY_HEADER.unpack_from(payload)
+    end = BODY_HEADER.size + length
+    kind, session, operation, views, evidence = unpack(payload[BODY_HEADER.size : end])
+    which = chance.randrange(6)
+    if which == 0:
+        kind = chance.choice(list(Kind))
+    elif which == 1:
+        session = chance.randbytes(16)
+    elif which == 2:
+        operation = _flipped(operation, chance)
+    elif which == 3:
+        views, evidence = evidence, views
+    else:
+        sets = [list(s) for s in (views or evidence)]
+        obj, groups = chance.choice(sets)
+        at = chance.randrange(len(groups)) if groups else 0
+        changed = [list(group) for group in groups]
+        if changed and which == 4:
+            changed[at][0] = _flipped(changed[at][0], chance)
+        elif changed:
+            changed[at][1] ^= 3 << chance.randrange(6)
+        views = tuple((o, changed if o == obj else g) for o, g in views)
+        evidence = tuple((o, changed if o == obj else g) for o, g in evidence)
+    return pack_update(number, pack((int(kind), session, operation, views, evidence)), payload[end:])
+
+
+def _flipped(data: bytes, chance: Random) -> bytes:
+    if not data:
+        return data
+    at = chance.randrange(len(data))
+    return data[:at] + bytes((data[at] ^ 1 << chance.randrange(8),)) + data[at + 1 :]

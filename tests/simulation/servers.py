@@ -1,18 +1,19 @@
 """Servers of the simulation: the production replica on rows in memory whose crash drops what was not committed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from random import Random
 from typing import TYPE_CHECKING, Final
 
 from qunfs.protocol.admission import Rights, Squash
 from qunfs.protocol.authenticator import Authenticator
 from qunfs.protocol.errors import MalformedMessage
-from qunfs.protocol.replica import Origin, Replica, Send
+from qunfs.protocol.history import Kind
+from qunfs.protocol.replica import Origin, Send
 from qunfs.protocol.store import MemoryRows
 from tests.simulation.network import Address, Link
 from tests.simulation.objects import SIMULATED
 from tests.simulation.oracles import Violation
-from tests.simulation.watched import WatchedStore
+from tests.simulation.watched import WatchedReplica, WatchedStore
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -128,14 +129,16 @@ class BenignServer(Server):
 
     def _boot(self) -> None:
         self.store = WatchedStore(self._rows, self.world.limits)
-        self.replica = Replica(
+        world = self.world
+        self.replica = WatchedReplica(
             self.index,
-            self.world.quorums,
+            world.quorums,
             self.authenticator,
             SIMULATED,
             self.store,
-            self.world.rights,
-            self.world.limits,
+            world.rights,
+            world.limits,
+            world.justification.stepped,
         )
 
     def work(self, batch: list[tuple[Link, bytes]]) -> None:
@@ -165,6 +168,7 @@ class BenignServer(Server):
         if changes:
             self.store.commit()
             self.world.committed(self.index, changes)
+            self._check_held({change.obj for change in changes})
             if self.world.chance_of("crash after commit"):
                 self.crash()
                 return
@@ -190,3 +194,19 @@ class BenignServer(Server):
         self.up = True
         self._boot()
         self.world.oracles.restarted(self.index, {o: self.store.history(o) for o in self.world.objects})
+        self.check_kept()
+
+    def _check_held(self, objects: Set[int]) -> None:
+        for obj in objects:
+            for record in self.store.history(obj).records:
+                if record.kind is not Kind.BARRIER and not self.store.has_version(obj, record.lt):
+                    self.world.oracles.kept(self.index, obj, record, None)
+
+    def check_kept(self) -> None:
+        """Every version whose record is in a history is there, and is what it was."""
+        for obj in self.world.objects:
+            for record in self.store.history(obj).records:
+                if record.kind is not Kind.BARRIER:
+                    held = self.store.has_version(obj, record.lt)
+                    state = tuple(self.store.open(obj, record.lt).scan()) if held else None
+                    self.world.oracles.kept(self.index, obj, record, state)

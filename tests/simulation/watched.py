@@ -1,9 +1,15 @@
-"""A version store that reports what the replica does to it, so that oracles need not reach into the replica."""
+"""A version store and a replica that report what they do, so that oracles need not reach into them."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from qunfs.protocol.admission import Rights
+from qunfs.protocol.authenticator import Authenticator
 from qunfs.protocol.history import LogicalTimestamp, ReplicaHistory
 from qunfs.protocol.limits import Limits
+from qunfs.protocol.operation import Registry
+from qunfs.protocol.quorum import QuorumSystem
+from qunfs.protocol.replica import Origin, Replica, Send
 from qunfs.protocol.store import Difference, MemoryRows
 from qunfs.protocol.versions import VersionStore
 
@@ -28,6 +34,11 @@ class HistoryChanged:
     old: ReplicaHistory
     new: ReplicaHistory
 
+    @property
+    def is_longer(self) -> bool:
+        """Whether something was accepted, not only pruned or skipped."""
+        return self.new.latest.lt > self.old.latest.lt
+
 
 Change = VersionAdded | HistoryChanged
 
@@ -51,3 +62,33 @@ class WatchedStore(VersionStore):
         old = self.history(obj)
         super().set_history(obj, history)
         self.changes.append(HistoryChanged(obj, old, history))
+
+
+class WatchedReplica(Replica):
+    """A replica that reports what payloads change and are answered, when they are, be it after an object sync."""
+
+    def __init__(
+        self,
+        server: int,
+        quorums: QuorumSystem,
+        authenticator: Authenticator,
+        registry: Registry,
+        store: WatchedStore,
+        rights: Mapping[int, Rights],
+        limits: Limits,
+        stepped: Callable[[int, bytes, Sequence[Change], Sequence[Send]], None],
+    ) -> None:
+        super().__init__(server, quorums, authenticator, registry, store, rights, limits)
+        self._changes_of, self._stepped = store, stepped
+
+    def step(self, origin: Origin, payload: bytes, now: float, wall_ns: int) -> list[Send]:
+        before, answered, counted = len(self._changes_of.changes), self.counters["answered"], self._counted()
+        sends = super().step(origin, payload, now, wall_ns)
+        changes = self._changes_of.changes[before:]
+        # what is refused is not counted
+        if changes or self.counters["answered"] > answered or self._counted() == counted:
+            self._stepped(self.server, payload, changes, sends)
+        return sends
+
+    def _counted(self) -> int:
+        return sum(self.counters.values())

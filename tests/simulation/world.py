@@ -13,6 +13,7 @@ from qunfs.protocol.recursive_quorum import recursive_threshold
 from tests.simulation.clients import ClientNode
 from tests.simulation.clock import Clock
 from tests.simulation.journal import Journal
+from tests.simulation.justified import Justification
 from tests.simulation.liars import Liar
 from tests.simulation.network import Address, Network, Weather
 from tests.simulation.oracles import Oracles, Violation
@@ -66,6 +67,7 @@ class World:
         )
         self._make_objects()
         self.oracles = Oracles(self.quorums, self.objects, self._choose_liars())
+        self.justification = Justification(self.oracles, self.quorums)
         self.journal = Journal(self.oracles, self.counters)
         self._make_weather()
         self._make_servers()
@@ -218,6 +220,7 @@ class World:
         self.journal.finish()
         for server in self.servers:
             if isinstance(server, BenignServer):
+                server.check_kept()
                 self.seen.update(server.replica.counters)
                 self.seen["syncs"] += server.replica.status()["syncs"]
         for client in self.clients:
