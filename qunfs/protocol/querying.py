@@ -175,7 +175,7 @@ Parts = list[tuple[tuple[Fresh, ...], int]]
 class QueryRound(Reading):
     """One phase for the items that have no result yet."""
 
-    __slots__ = ("_all_whole", "_items", "_quorums", "_seen_before", "_views_max")
+    __slots__ = ("_all_whole", "_items", "_quorums", "_seen_before", "_views_max", "contradicted")
 
     def __init__(
         self,
@@ -198,6 +198,8 @@ class QueryRound(Reading):
             item.seen = None
         super().__init__("QUERY", order, cache, tuple(objects), want_auth, whole_from)
         self._quorums, self._items, self._views_max = quorums, items, views_max
+        self.contradicted = 0
+        """The servers that more than can lie contradict."""
 
     def items(self, claims: tuple[bytes, ...], chosen: bool) -> tuple[QueryItem, ...]:
         items, place = [], 0
@@ -244,11 +246,15 @@ class QueryRound(Reading):
                 for at, history in enumerate(histories):
                     joint.append(tuple.__new__(Fresh, (history, result.lts[at], result.code, answer)))
                 parts.append((tuple(joint), servers))
-        judgement = self._judgement(index, item, parts if len(parts) < 2 else _merged(parts))
+        if len(parts) > 1:
+            parts = _merged(parts)
+        judgement = self._judgement(index, item, parts)
         if isinstance(judgement, Named):
             item.at = judgement.versions
             self.ask_otherwise()
         elif isinstance(judgement, Agreed):
+            if len(parts) > 1:
+                self.contradicted |= _contradicted(parts, judgement)
             self._take(index, item, judgement, whole)
 
     def _judgement(self, index: int, item: Item, parts: Parts) -> Judgement:
@@ -326,6 +332,25 @@ class QueryRound(Reading):
         replies = {server: joint[0] for joint, servers in parts for server in servers_of(servers)}
         judgement = judge(self._quorums, obj, replies, self._evidence((obj,)), self._views_max)
         return judgement if isinstance(judgement, Agreed) else None
+
+
+def _contradicted(parts: Parts, agreed: Agreed) -> int:
+    """The servers that ran the same query on the same versions and say that something else came of it.
+
+    Refusals are no answers, and are not the same from servers that were asked for digests.
+    """
+    ran = (Code.OK, Code.FAILED)
+    right = (agreed.code, agreed.answer)
+    at: Versions = ()
+    for joint, servers in parts:
+        if servers & agreed.servers and (joint[0].code, joint[0].answer) == right:
+            at = tuple([fresh.lt for fresh in joint])
+    wrong = 0
+    for joint, servers in parts:
+        told = (joint[0].code, joint[0].answer)
+        if told != right and told[0] in ran and agreed.code in ran and tuple([fresh.lt for fresh in joint]) == at:
+            wrong |= servers
+    return wrong
 
 
 def _merged(parts: Parts) -> Parts:

@@ -121,7 +121,7 @@ def suspicion_has_no_effect() -> None:
     """Views are tried in one order whatever happened."""
     rewrite(
         tr.Trust._preference,
-        ("(self.suspicion.get(s, 0), s not in self._reachable)", "0"),
+        ("(proven(s), self.suspicion.get(s, 0), s not in self._reachable)", "0"),
         ("if not self.left_out(s)", "if True"),
     )
     rewrite(
