@@ -5,7 +5,7 @@ machine is late; a server whose answer came by object sync has none.  Evidence i
 correct server can have left it; all else is *suspicion*.  Only the order in which servers are asked follows from it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -123,7 +123,7 @@ class Evidence:
         first, last = min([entry.first_ns for entry in entries]), max([entry.last_ns for entry in entries])
         disagree = ground in (Ground.BAD_MACS, Ground.COMPLAINTS)
         proof = self._is_outvoted(server) if disagree else ground in _PROOF
-        text = _text(ground, count, others, proof, entries[0].detail)
+        text = text_of(ground, count, others, proof, entries[0].detail)
         return Finding(server, ground, proof, count, first, last, text)
 
 
@@ -132,7 +132,7 @@ def is_vouched_for(quorums: QuorumSystem, server: int, tellers: Iterable[int]) -
     return quorums.exceeds_malevolent(mask_of([teller for teller in set(tellers) if teller != server]))
 
 
-def _text(ground: Ground, count: int, others: list[int], proof: bool, detail: str) -> str:
+def text_of(ground: Ground, count: int, others: Sequence[int], proof: bool, detail: str) -> str:
     """A finding in words, to follow on the server's number."""
     who = "of which more than can lie" if proof else "one of the two lies, nobody can tell which"
     if len(others) > 1 and not proof:
@@ -145,7 +145,8 @@ def _text(ground: Ground, count: int, others: list[int], proof: bool, detail: st
     if ground is Ground.COMPLAINTS:
         return f"it refused the histories, for their MACs or times, of {named}: {who}"
     if ground is Ground.MALFORMED:
-        return f"{count} messages that no correct server sends, the last: {detail[:_DETAIL_MAX]}; connection closed"
+        last = f", the last: {detail[:_DETAIL_MAX]}" if detail else ""
+        return f"{count} messages that no correct server sends, and the connection closed each time{last}"
     if ground is Ground.WRONG_DATA:
         return f"{count} object syncs or vouchings differed from what more servers than can lie agree on"
     if ground is Ground.DENIED:

@@ -83,4 +83,5 @@ def _make_answerable(means: Means, items: list[Item]) -> Running:
     for item in items:
         objects = item.operation.objects
         yield from repair(means, objects, objects[0])
+        item.proofs = means.planner.proofs(objects)
     yield Leave()

@@ -34,7 +34,7 @@ def answer_digest(answer: bytes) -> bytes:
 class Item:
     """One query under way.  ``at`` names the versions once they are settled; ``result`` is set at the end."""
 
-    __slots__ = ("at", "call", "child", "everyone_whole", "followed", "method", "operation", "result", "seen")
+    __slots__ = ("at", "call", "child", "everyone_whole", "followed", "method", "operation", "proofs", "result", "seen")
 
     def __init__(self, call: Call, method: Method, operation: Operation) -> None:
         self.call: Final = call
@@ -43,6 +43,8 @@ class Item:
         self.at: Versions | None = None
         self.seen: Versions | None = None
         """Of a query on several objects: the newest version of each, as one joint read showed them."""
+        self.proofs: tuple[ObjectHistorySet, ...] = ()
+        """What a repair has seen: a liar may show it to the repair and take it back before the query."""
         self.everyone_whole = False
         self.result: Agreed | None = None
         self.child: Call | None = None
@@ -273,11 +275,11 @@ class QueryRound(Reading):
         if len(objects) > 1:
             return self._joint_judgement(index, item, replies)
         single = {s: fresh[0] for s, fresh in replies.items()}
-        judgement = judge(self._quorums, objects[0], single, self._evidence(objects), self._views_max)
+        judgement = judge(self._quorums, objects[0], single, (*self._evidence(objects), *item.proofs), self._views_max)
         if isinstance(judgement, Unsettled):
             more = self._related(objects, replies)
             if more:
-                evidence = self._evidence((*objects, *more))
+                evidence = (*self._evidence((*objects, *more)), *item.proofs)
                 judgement = judge(self._quorums, objects[0], single, evidence, self._views_max)
         return judgement
 
@@ -285,7 +287,7 @@ class QueryRound(Reading):
         objects = item.operation.objects
         if not self._quorums.contains_quorum(mask_of(list(replies))):
             return Unsettled()
-        evidence = self._evidence((*objects, *self._related(objects, replies)))
+        evidence = (*self._evidence((*objects, *self._related(objects, replies))), *item.proofs)
         histories = {server: [f.history for f in fresh] for server, fresh in replies.items()}
         snapshot = newest_snapshot(self._quorums, objects, histories, evidence, self._views_max)
         item.seen = None if snapshot is None else snapshot.versions

@@ -219,7 +219,7 @@ def proofs_of_one_view_only() -> None:
     rewrite(
         pl.Planner.searched_views,
         (
-            "proven(self._quorums, self._evidence(self._related(objects), self._quorums.n))",
+            "proven(self._quorums, self.proofs(objects))",
             "proven(self._quorums, first)",
         ),
     )
