@@ -6,7 +6,7 @@ tries to do without them.  Whoever is proven to be malevolent comes last in ever
 there is no quorum without it.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from math import lcm
 from typing import Final, NamedTuple
 
@@ -110,6 +110,13 @@ class Trust:
         """More servers than can lie gave another answer than each of these, for the same candidate or version."""
         for server in servers_of(servers):
             self._note(server, Ground.WRONG_ANSWER)
+
+    def complained(self, reporter: int, pairs: Iterable[tuple[int, int]]) -> None:
+        """A server found others' MACs bad, by object and issuer, and the request was accepted without it."""
+        for issuer in sorted({issuer for _, issuer in pairs}):
+            if self.is_server(issuer) and issuer != reporter:
+                self.evidence.disagree(issuer, reporter, self._wall_ns())
+        self._preferences.clear()
 
     def denied(self, server: int) -> None:
         """A server says that it has accepted what its histories do not show."""

@@ -173,11 +173,19 @@ def _run(means: Means, phase: UpdateRound) -> Sending:
     if not outcome.done:
         _note_culled(means, phase)
     elif len(phase.alike) > 1:
-        means.trust.contradicted(phase.contradicted(outcome))
+        _note_lies(means, phase, outcome)
     for server in servers_of(phase.denied):
         means.trust.denied(server)
         means.counters["denials"] += 1
     return outcome, phase
+
+
+def _note_lies(means: Means, phase: UpdateRound, outcome: Outcome) -> None:
+    """Servers disagree, which has kept nothing from being done: note what it tells about them."""
+    means.trust.contradicted(phase.contradicted(outcome))
+    for reply, servers in phase.update_replies():
+        for server in servers_of(servers) if reply.culled else ():
+            means.trust.complained(server, reply.culled)
 
 
 def _note_culled(means: Means, phase: UpdateRound) -> None:
