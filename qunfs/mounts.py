@@ -38,7 +38,7 @@ class MountRecord:
     since: float
     waiting: str | None = None
     statistics: Mapping[str, float] = field(default_factory=dict)
-    suspects: Sequence[Mapping[str, Any]] = ()
+    suspects: Sequence[Mapping[str, Any]] = field(default_factory=list)
 
 
 def write_record(cluster: Cluster, record: MountRecord) -> None:

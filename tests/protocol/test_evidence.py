@@ -190,7 +190,10 @@ class TwoFaced(Scripted):
 
 
 def test_what_a_repair_has_proven_holds_for_the_query_after_it() -> None:
-    """The liar helps to prove a version whenever somebody would repair it, and never when it is read: B is asked of server 5, and of 0 last."""
+    """The liar helps to prove a version whenever somebody would repair it, and never when it is read.
+
+    Of B server 5 is asked among the first, and server 0 last.
+    """
     world = TwoFaced((B,))
     world.send(world.request(Kind.METHOD, (B,)), range(5))
     world.send(world.request(Kind.METHOD, (B,), servers=range(5)), (1, 2, 3, 4))
