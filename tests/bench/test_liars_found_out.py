@@ -22,7 +22,7 @@ from qunfs import cluster, mounts, processes
 from qunfs.cli.status import status
 from qunfs.cluster import Cluster
 
-FILES, TRANSACTIONS = 60, 150
+FILES, TRANSACTIONS = 40, 100
 PATIENCE_S = 30.0
 LIAR = 1
 LEFT_BEHIND = 4
