@@ -11,10 +11,10 @@ import re
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from qunfs.cluster import Cluster
 from qunfs.processes import arguments_of, canonical, names_path, wait_gone
@@ -26,7 +26,10 @@ UNMOUNT_STEP_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class MountRecord:
-    """What a mount says about itself; ``since`` in seconds since the epoch, ``statistics`` counters of its client."""
+    """What a mount says about itself; ``since`` in seconds since the epoch, ``statistics`` counters of its client.
+
+    ``suspects`` is what it has seen that speaks against replicas, as :mod:`qunfs.cli.suspects` writes it.
+    """
 
     pid: int
     mountpoint: str
@@ -36,6 +39,7 @@ class MountRecord:
     since: float
     waiting: str | None = None
     statistics: Mapping[str, float] = field(default_factory=dict)
+    suspects: Sequence[Mapping[str, Any]] = field(default_factory=list)
 
 
 def write_record(cluster: Cluster, record: MountRecord) -> None:

@@ -131,6 +131,8 @@ class Service:
                 sends += step(origins[connection], payload, now, wall_ns)
             except MalformedMessage as error:
                 log.warning("%s sent a malformed message: %s", connection.peer, error)
+                if origins[connection].is_server:
+                    self._replica.malformed(connection.peer.index, str(error), wall_ns)
                 connection.close(f"malformed message: {error}")
         self._store.commit()
         self._dispatch(sends)

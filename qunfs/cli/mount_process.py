@@ -19,11 +19,13 @@ import trio
 from qunfs import cluster, garbage, mounts, processes
 from qunfs.cli.mount import FAILED, READY, WAITING
 from qunfs.cli.output import log_to_standard_error
+from qunfs.cli.suspects import as_suspect
 from qunfs.cluster import Cluster
 from qunfs.nfs.service import MetadataService
 from qunfs.nfs.types import nfsstat3
 from qunfs.objects.ids import ROOT
 from qunfs.protocol.errors import LocalError
+from qunfs.protocol.evidence import Finding, Ground
 from qunfs.protocol.operation import Credentials
 
 if TYPE_CHECKING:
@@ -207,13 +209,20 @@ async def _stop_on_signals(scope: trio.CancelScope) -> None:
 
 
 async def _keep_record(request: MountRequest, core: "QuClient") -> None:
-    """Publish what operations wait for and the client's counters; the client logs the waiting itself."""
+    """Publish what operations wait for, whom the client suspects and its counters.
+
+    The client logs the waiting itself.
+    """
     since, shown, recorded = time.time(), None, True
+    logged: set[tuple[int, Ground, bool]] = set()
     record = mounts.MountRecord(
         os.getpid(), str(request.mountpoint), request.client, str(request.contents), str(request.log), since
     )
     while True:
-        now = dataclasses.replace(record, waiting=core.waiting(), statistics=core.statistics())
+        findings = core.findings()
+        _log_suspects(findings, logged)
+        suspects = list(map(as_suspect, findings))
+        now = dataclasses.replace(record, waiting=core.waiting(), statistics=core.statistics(), suspects=suspects)
         if now != shown:
             try:
                 mounts.write_record(request.cluster, now)
@@ -225,6 +234,16 @@ async def _keep_record(request: MountRequest, core: "QuClient") -> None:
                 recorded = True
         shown = now
         await trio.sleep(RECORD_SECONDS)
+
+
+def _log_suspects(findings: Sequence[Finding], logged: set[tuple[int, Ground, bool]]) -> None:
+    """Say once of each replica what kind of thing speaks against it, and once more when it has become proof."""
+    for finding in findings:
+        kind = (finding.server, finding.ground, finding.proof)
+        if kind not in logged:
+            logged.add(kind)
+            verdict = "is malevolent" if finding.proof else "is under suspicion"
+            log.warning("server %d %s (%s): %s", finding.server, verdict, finding.ground.value, finding.text)
 
 
 async def _await_quorum(

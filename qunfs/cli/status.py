@@ -1,6 +1,7 @@
 """``qunfs status``: what each replica and mount does."""
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -27,7 +28,8 @@ def status(
     """Tell how replicas and mounts are.
 
     It asks every replica, and says whether operations run or what they wait for.  A replica that does not answer
-    within three seconds counts as silent.
+    within three seconds counts as silent.  If mounts or replicas have seen something that speaks against a replica,
+    it says what, since when, and whether that is proof of a lie or may have an honest reason.
 
     \b
     Example:
@@ -37,6 +39,7 @@ def status(
     Exit codes: 0 told, whatever the state; 1 could not be told (one line says why), 2 wrong usage.
     """
     from qunfs import cluster, mounts
+    from qunfs.cli.suspects import suspects, table
 
     loaded = cluster.load(directory)
     progress = Status()
@@ -48,8 +51,11 @@ def status(
         progress.clear()
     records = mounts.records(loaded)
     waiting = what_is_missing(loaded, replicas)
+    suspected = suspects(loaded, records, replicas)
+    for row in replicas:
+        row.pop("suspects", None)  # which is as the replica made it
     if as_json:
-        print(json.dumps(_as_object(loaded, replicas, records, waiting), indent=2))
+        print(json.dumps(_as_object(loaded, replicas, records, waiting, suspected), indent=2))
         return
     out = console()
     out.print(_table(replicas))
@@ -58,6 +64,8 @@ def status(
     for record in records:
         doing = f"waits: {record.waiting}" if record.waiting else "works"
         out.print(f"{record.mountpoint} (process {record.pid}, {record.client}) {doing}")
+    if suspected:
+        out.print(table(suspected))
 
 
 def ask(loaded: "Cluster", client: str | None) -> list[dict[str, Any] | None]:
@@ -92,8 +100,25 @@ def replica_rows(loaded: "Cluster", answers: Sequence[dict[str, Any] | None]) ->
         pid = replica_pid(loaded, server.index)
         silent = "silent" if pid is not None else "not running"
         row = {"server": server.index, "address": f"{server.host}:{server.port}", "pid": pid}
-        rows.append({**(answer or {}), **row, "state": silent if answer is None else "running"})
+        rows.append({**_sound(answer or {}), **row, "state": silent if answer is None else "running"})
     return rows
+
+
+def _sound(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """What a replica says about itself, as far as it makes sense: it may lie, or be of another release.
+
+    Figures are numbers, and ``suspects`` is left to who reads it.
+    """
+    sound: dict[str, Any] = {}
+    for name, value in answer.items():
+        is_figure = name == "uptime_s" or any(name in keys for keys in FIGURES.values())
+        if isinstance(value, int | float):
+            if math.isfinite(value) and (value >= 0 or not is_figure):
+                sound[name] = value
+        elif not is_figure and isinstance(value, str) and value.isprintable():
+            sound[name] = value
+    told = answer.get("suspects")
+    return {**sound, "suspects": told} if isinstance(told, tuple | list) else sound
 
 
 def what_is_missing(loaded: "Cluster", rows: Sequence[dict[str, Any]]) -> str | None:
@@ -115,7 +140,11 @@ def _listed(servers: Sequence[int]) -> str:
 
 
 def _as_object(
-    loaded: "Cluster", rows: Sequence[dict[str, Any]], records: "Sequence[MountRecord]", waiting: str | None
+    loaded: "Cluster",
+    rows: Sequence[dict[str, Any]],
+    records: "Sequence[MountRecord]",
+    waiting: str | None,
+    suspected: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
     import dataclasses
 
@@ -127,6 +156,7 @@ def _as_object(
         "quorum": waiting is None,
         "waiting": waiting,
         "replicas": list(rows),
+        "suspects": list(suspected),
         "mounts": [dataclasses.asdict(record) for record in records],
     }
 
@@ -148,6 +178,7 @@ def figures(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> "Table":
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("replica", "address", "process", "state", "durability", "up")
@@ -155,7 +186,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> "Table":
         table.add_column(name, justify="right")
     for row in rows:
         known = ("server", "address", "pid", "state", "durability")
-        cells = ["-" if row.get(key) is None else str(row[key]) for key in known]
+        cells = ["-" if row.get(key) is None else escape(str(row[key])) for key in known]
         style = None if row["state"] == "running" else "red"
         table.add_row(*cells, _duration(row.get("uptime_s")), *figures(row).values(), style=style)
     return table

@@ -24,6 +24,7 @@ from qunfs.net.run_queue import run_queue
 from qunfs.net.tls import Peer
 from qunfs.protocol.client import Client, Completion
 from qunfs.protocol.errors import MalformedMessage
+from qunfs.protocol.evidence import Finding
 from qunfs.protocol.operation import SESSION_BYTES, Answer, Call, Registry
 from qunfs.protocol.planning import Identity
 from qunfs.protocol.quorum import QuorumSystem, ThresholdQuorums, mask_of
@@ -117,6 +118,10 @@ class QuClient:
         wire = self._bytes_closed + sum(c.bytes_in + c.bytes_out for c in self._connections.values())
         return {**self._client.counters, **self._client.rpc.counters, "wire_bytes": wire}
 
+    def findings(self) -> list[Finding]:
+        """What speaks against servers, by server."""
+        return self._client.findings()
+
     def waiting(self, longer_than_s: float = WAIT_REPORT_S) -> str | None:
         """What operations have been waiting for longer than this, None when none has."""
         now = time.monotonic()
@@ -152,6 +157,7 @@ class QuClient:
                 receive(connection.peer.index, payload, now)
             except MalformedMessage as error:
                 log.warning("%s sent a malformed message: %s", connection.peer, error)
+                self._client.malformed(connection.peer.index, str(error))
                 connection.close(f"malformed message: {error}")
 
     def on_closed(self, connection: Connection, reason: str) -> None:

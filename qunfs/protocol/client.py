@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from qunfs.protocol.errors import QunfsError
+from qunfs.protocol.evidence import Finding
 from qunfs.protocol.fetching import fetch
 from qunfs.protocol.history_cache import HistoryCache
 from qunfs.protocol.limits import DEFAULT_LIMITS, Limits
@@ -66,7 +67,7 @@ class Client:
         buffers: int = BUFFERS,
     ) -> None:
         self._quorums = quorums
-        self._trust = Trust(quorums)
+        self._trust = Trust(quorums, lambda: self.wall_ns)
         self.rpc = QuorumRpc(quorums)
         cache = HistoryCache(quorums, self._trust)
         planner = Planner(quorums, cache, identity, self._trust, limits.views_tried_max)
@@ -127,10 +128,20 @@ class Client:
         if self.rpc.finished:
             self._settle()
 
+    def malformed(self, server: int, why: str) -> None:
+        """What :meth:`receive` raised MalformedMessage for speaks against its sender."""
+        self._trust.malformed(server, why)
+
+    def findings(self) -> list[Finding]:
+        """What speaks against servers, by server."""
+        return self._trust.evidence.findings()
+
     def tick(self, now: float) -> None:
         """Let time pass."""
         self._now = now
         self.rpc.tick(now)
+        while self.rpc.silent_again:
+            self._trust.silent(self.rpc.silent_again.pop())
         for work in list(self._works.values()):
             if work.wake_at is not None and now >= work.wake_at:
                 work.wake_at = None

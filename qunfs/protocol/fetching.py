@@ -55,7 +55,10 @@ def _fetch(means: Means, items: list[Item]) -> Running:
                 whole_from = next((s for s in order if s in means.rpc.reachable), order[0])
                 break
         views_max = means.limits.views_tried_max
-        yield QueryRound(means.quorums, means.cache, pending, order, whole_from, len(items) == 1, views_max)
+        phase = QueryRound(means.quorums, means.cache, pending, order, whole_from, len(items) == 1, views_max)
+        yield phase
+        if phase.contradicted:
+            means.trust.contradicted(phase.contradicted)
         pending = [item for item in pending if item.result is None]
         if not pending:
             break
@@ -80,4 +83,5 @@ def _make_answerable(means: Means, items: list[Item]) -> Running:
     for item in items:
         objects = item.operation.objects
         yield from repair(means, objects, objects[0])
+        item.proofs = means.planner.proofs(objects)
     yield Leave()

@@ -132,7 +132,7 @@ class Planner:
             first.append(view)
         if all(unanimous(self._quorums, view) for view in first):
             return first
-        established = proven(self._quorums, self._evidence(self._related(objects), self._quorums.n))
+        established = proven(self._quorums, self.proofs(objects))
         chosen: list[ObjectHistorySet] = []
         for obj in objects:
             options = iter((ObjectHistorySet(obj, ()),)) if obj in fresh else self._views(obj, held[obj])
@@ -203,6 +203,10 @@ class Planner:
 
     # ---- evidence
 
+    def proofs(self, objects: Sequence[int]) -> tuple[ObjectHistorySet, ...]:
+        """What is held now of the objects and of those that may prove something of them."""
+        return self._evidence(self._related(objects), self._quorums.n)
+
     def _evidence(self, objects: Iterable[int], servers: int) -> tuple[ObjectHistorySet, ...]:
         """The histories held of some objects, of the so many least suspected servers that will do."""
         sets = []
@@ -243,7 +247,7 @@ class Planner:
         for servers in range(self._quorums.q, n + 1):
             yield self._evidence(objects, servers)
         if kind is Kind.METHOD:
-            yield self._evidence(self._related(objects), n)
+            yield self.proofs(objects)
 
     def _related(self, objects: Sequence[int]) -> list[int]:
         """The objects and those siblings on which their heads may be proven: as many as a request can show."""

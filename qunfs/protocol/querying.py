@@ -34,7 +34,7 @@ def answer_digest(answer: bytes) -> bytes:
 class Item:
     """One query under way.  ``at`` names the versions once they are settled; ``result`` is set at the end."""
 
-    __slots__ = ("at", "call", "child", "everyone_whole", "followed", "method", "operation", "result", "seen")
+    __slots__ = ("at", "call", "child", "everyone_whole", "followed", "method", "operation", "proofs", "result", "seen")
 
     def __init__(self, call: Call, method: Method, operation: Operation) -> None:
         self.call: Final = call
@@ -43,6 +43,8 @@ class Item:
         self.at: Versions | None = None
         self.seen: Versions | None = None
         """Of a query on several objects: the newest version of each, as one joint read showed them."""
+        self.proofs: tuple[ObjectHistorySet, ...] = ()
+        """What a repair has seen: a liar may show it to the repair and take it back before the query."""
         self.everyone_whole = False
         self.result: Agreed | None = None
         self.child: Call | None = None
@@ -175,7 +177,7 @@ Parts = list[tuple[tuple[Fresh, ...], int]]
 class QueryRound(Reading):
     """One phase for the items that have no result yet."""
 
-    __slots__ = ("_all_whole", "_items", "_quorums", "_seen_before", "_views_max")
+    __slots__ = ("_all_whole", "_items", "_quorums", "_seen_before", "_views_max", "contradicted")
 
     def __init__(
         self,
@@ -198,6 +200,8 @@ class QueryRound(Reading):
             item.seen = None
         super().__init__("QUERY", order, cache, tuple(objects), want_auth, whole_from)
         self._quorums, self._items, self._views_max = quorums, items, views_max
+        self.contradicted = 0
+        """The servers that more than can lie contradict."""
 
     def items(self, claims: tuple[bytes, ...], chosen: bool) -> tuple[QueryItem, ...]:
         items, place = [], 0
@@ -244,11 +248,15 @@ class QueryRound(Reading):
                 for at, history in enumerate(histories):
                     joint.append(tuple.__new__(Fresh, (history, result.lts[at], result.code, answer)))
                 parts.append((tuple(joint), servers))
-        judgement = self._judgement(index, item, parts if len(parts) < 2 else _merged(parts))
+        if len(parts) > 1:
+            parts = _merged(parts)
+        judgement = self._judgement(index, item, parts)
         if isinstance(judgement, Named):
             item.at = judgement.versions
             self.ask_otherwise()
         elif isinstance(judgement, Agreed):
+            if len(parts) > 1:
+                self.contradicted |= _contradicted(parts, judgement)
             self._take(index, item, judgement, whole)
 
     def _judgement(self, index: int, item: Item, parts: Parts) -> Judgement:
@@ -267,11 +275,11 @@ class QueryRound(Reading):
         if len(objects) > 1:
             return self._joint_judgement(index, item, replies)
         single = {s: fresh[0] for s, fresh in replies.items()}
-        judgement = judge(self._quorums, objects[0], single, self._evidence(objects), self._views_max)
+        judgement = judge(self._quorums, objects[0], single, (*self._evidence(objects), *item.proofs), self._views_max)
         if isinstance(judgement, Unsettled):
             more = self._related(objects, replies)
             if more:
-                evidence = self._evidence((*objects, *more))
+                evidence = (*self._evidence((*objects, *more)), *item.proofs)
                 judgement = judge(self._quorums, objects[0], single, evidence, self._views_max)
         return judgement
 
@@ -279,7 +287,7 @@ class QueryRound(Reading):
         objects = item.operation.objects
         if not self._quorums.contains_quorum(mask_of(list(replies))):
             return Unsettled()
-        evidence = self._evidence((*objects, *self._related(objects, replies)))
+        evidence = (*self._evidence((*objects, *self._related(objects, replies))), *item.proofs)
         histories = {server: [f.history for f in fresh] for server, fresh in replies.items()}
         snapshot = newest_snapshot(self._quorums, objects, histories, evidence, self._views_max)
         item.seen = None if snapshot is None else snapshot.versions
@@ -326,6 +334,25 @@ class QueryRound(Reading):
         replies = {server: joint[0] for joint, servers in parts for server in servers_of(servers)}
         judgement = judge(self._quorums, obj, replies, self._evidence((obj,)), self._views_max)
         return judgement if isinstance(judgement, Agreed) else None
+
+
+def _contradicted(parts: Parts, agreed: Agreed) -> int:
+    """The servers that ran the same query on the same versions and say that something else came of it.
+
+    Refusals are no answers, and are not the same from servers that were asked for digests.
+    """
+    ran = (Code.OK, Code.FAILED)
+    right = (agreed.code, agreed.answer)
+    at: Versions = ()
+    for joint, servers in parts:
+        if servers & agreed.servers and (joint[0].code, joint[0].answer) == right:
+            at = tuple([fresh.lt for fresh in joint])
+    wrong = 0
+    for joint, servers in parts:
+        told = (joint[0].code, joint[0].answer)
+        if told != right and told[0] in ran and agreed.code in ran and tuple([fresh.lt for fresh in joint]) == at:
+            wrong |= servers
+    return wrong
 
 
 def _merged(parts: Parts) -> Parts:

@@ -131,6 +131,9 @@ class QuorumRpc:
         self.reachable: set[int] = set()
         """The servers with a connection; not to be changed from outside."""
         self._slow: dict[int, float] = {}
+        """Servers that have been late and silent since, and until when they are asked last."""
+        self.silent_again: list[int] = []
+        """Servers that were late, had their time, and were late again with nothing said in between."""
         self._round_trip = 0.002
         self.outgoing: list[tuple[int, bytes]] = []
         self.finished: list[tuple[Phase, Any]] = []
@@ -218,6 +221,8 @@ class QuorumRpc:
     def _probe(self, phase: Phase, now: float) -> None:
         late = [s for s in phase.asked if not phase.replied >> s & 1 and s in self.reachable]
         for server in late:
+            if self._slow.get(server, now + 1.0) <= now:
+                self.silent_again.append(server)
             self._slow[server] = now + SLOW_FOR_S
         self.counters["probes"] += 1
         phase.wanted = min(self._quorums.n, phase.wanted + max(1, len(late)))

@@ -17,6 +17,7 @@ from qunfs.protocol.admission import RepairRate, Rights, in_time, refusal
 from qunfs.protocol.authenticator import MAC_BYTES, Authenticator
 from qunfs.protocol.classify import Request, RequestRefused, Setup, setup
 from qunfs.protocol.errors import MalformedMessage, VersionMissing
+from qunfs.protocol.evidence import Evidence, Ground
 from qunfs.protocol.execution import Code, run_update
 from qunfs.protocol.history import (
     ZERO_TIMESTAMP,
@@ -120,6 +121,7 @@ class Replica:
         self._answers: OrderedDict[LogicalTimestamp, tuple[Candidate, bytes]] = OrderedDict()
         self._rate = RepairRate()
         self._describe = describe
+        self._evidence = Evidence(quorums)
         self.counters: defaultdict[str, int] = defaultdict(int)
 
     # ---- the driver's side
@@ -177,9 +179,15 @@ class Replica:
         """Whether object syncs are under way."""
         return len(self._sync) > 0
 
+    def malformed(self, server: int, why: str, wall_ns: int) -> None:
+        """What :meth:`step` raised MalformedMessage for came from another server."""
+        self._evidence.note(server, Ground.MALFORMED, wall_ns, why)
+
     def status(self) -> dict[str, Any]:
         """Counters for people and programs, with what the driver has to add."""
-        return {**self._describe(), **self.counters, "syncs_running": len(self._sync), "syncs": self._sync.completed}
+        suspects = [(f.server, f.ground.value, f.times, f.first_ns, f.last_ns) for f in self._evidence.findings()]
+        syncs = {"syncs_running": len(self._sync), "syncs": self._sync.completed}
+        return {**self._describe(), **self.counters, **syncs, "suspects": suspects}
 
     def _outgoing(self) -> list[Send]:
         asked = [Send(None, server, payload) for server, payload in self._sync.outgoing]
@@ -404,6 +412,10 @@ class Replica:
         if not isinstance(reply, VouchReply | SyncReply):
             raise MalformedMessage("a server sent a reply that servers are not asked for")
         finished = self._sync.on_reply(origin.principal, number, reply, now)
+        if self._sync.contradicted:
+            for server in servers_of(self._sync.contradicted):
+                self._evidence.note(server, Ground.WRONG_DATA, wall_ns)
+            self._sync.contradicted = 0
         return [] if finished is None else self._resume(finished, now, wall_ns)
 
     def _resume(self, finished: Finished, now: float, wall_ns: int) -> list[Send]:

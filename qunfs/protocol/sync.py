@@ -107,6 +107,8 @@ class Synchroniser:
         self._late: dict[int, float] = {}
         """Hosts that are asked last, and until when."""
         self.outgoing: list[tuple[int, bytes]] = []
+        self.contradicted = 0
+        """The hosts that more than can lie contradict; for the replica to take note of."""
         self.completed = 0
 
     def __len__(self) -> int:
@@ -204,11 +206,18 @@ class Synchroniser:
         job.votes[vote] = job.votes.get(vote, 0) | 1 << server
         return self._quorums.exceeds_malevolent(job.votes[vote])
 
+    def _contradict(self, job: Job, agreed: bytes, ignorance: bytes) -> None:
+        """What counts is settled: who has it and said something else lied."""
+        for vote, servers in job.votes.items():
+            if vote not in (agreed, ignorance):
+                self.contradicted |= servers
+
     def _on_vouched(self, key: JobKey, job: Job, server: int, reply: VouchReply, now: float) -> Finished | None:
         if job.record is None:
             return None
         vouched = reply.record == job.record.wire
         if vouched and self._count(job, server, b"+" + reply.answer):
+            self._contradict(job, b"+" + reply.answer, _NOT_VOUCHED)
             job.answer = reply.answer
             return self._finish(key, job, success=True)
         if not vouched:
@@ -232,6 +241,7 @@ class Synchroniser:
         if vote == b"":
             return self._next_base(key, job, now)
         if vote in job.chunks:
+            self._contradict(job, vote, b"")
             return self._take_chunk(key, job, *job.chunks[vote], now)
         source = next(s for s in servers_of(job.votes[vote]))
         job.votes[vote] &= ~(1 << source)

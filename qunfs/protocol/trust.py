@@ -2,14 +2,16 @@
 
 Nobody can tell which of two servers lies when one reports the other's MAC as bad (paper section 3.5).  So suspicion
 only orders the servers; some are left out only when more found fault with them than can lie, or for as long as a repair
-tries to do without them.
+tries to do without them.  Whoever is proven to be malevolent comes last in every order, and is asked all the same when
+there is no quorum without it.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from math import lcm
 from typing import Final, NamedTuple
 
-from qunfs.protocol.quorum import QuorumSystem, mask_of
+from qunfs.protocol.evidence import Evidence, Ground
+from qunfs.protocol.quorum import QuorumSystem, mask_of, servers_of
 
 _PATIENCE: Final = 6
 """Attempts under one explanation: enough for a barrier, a copy and a method, each with something in its way."""
@@ -19,18 +21,26 @@ class Preference(NamedTuple):
     """The servers in the orders that hold for some objects, until suspicion or reachability changes."""
 
     to_ask: tuple[int, ...]
-    """The preferred ones first, but those under much suspicion last."""
+    """The preferred ones first, but those under much suspicion late, and those proven malevolent last."""
     to_show: tuple[int, ...]
-    """From the least to the most suspected, and then those first that can be reached: the histories of others age."""
+    """From the least to the most suspected, and then those first that can be reached: the histories of others age.
+
+    Those proven malevolent are the most suspected.
+    """
     view: int
     """The bitmap of the first quorum of the order to show, without those that are left out; 0 if there is none."""
+
+
+def _no_clock() -> int:
+    return 0
 
 
 class Trust:
     """What is held against each server, and the orders of preference that follow from it."""
 
-    def __init__(self, quorums: QuorumSystem) -> None:
-        self._quorums = quorums
+    def __init__(self, quorums: QuorumSystem, wall_ns: Callable[[], int] = _no_clock) -> None:
+        self._quorums, self._wall_ns = quorums, wall_ns
+        self.evidence = Evidence(quorums)
         self._reporters: dict[int, int] = {}
         """Per server the bitmap of those that found MACs of its bad."""
         self._disagreements: set[tuple[int, int]] = set()
@@ -63,9 +73,12 @@ class Trust:
 
     def _preference(self, obj: int) -> Preference:
         order = self._order_of(obj)
+        proven = self.evidence.is_proven
         # Whoever reports a bad MAC is suspected with whoever issued it, so that only orders of magnitude count.
-        to_ask = self._quorum_first(sorted(order, key=lambda s: self.suspicion.get(s, 0).bit_length() // 2))
-        to_show = sorted(order, key=lambda s: (self.suspicion.get(s, 0), s not in self._reachable))
+        to_ask = self._quorum_first(
+            sorted(order, key=lambda s: (proven(s), self.suspicion.get(s, 0).bit_length() // 2))
+        )
+        to_show = sorted(order, key=lambda s: (proven(s), self.suspicion.get(s, 0), s not in self._reachable))
         shown = [s for s in to_show if not self.left_out(s)]
         return Preference(tuple(to_ask), tuple(to_show), next(self._quorums.views_within(shown, 1), 0))
 
@@ -98,7 +111,36 @@ class Trust:
         """A server found a MAC of another's bad; nobody can tell which of the two lies."""
         self._reporters[issuer] = self._reporters.get(issuer, 0) | 1 << reporter
         self._disagreements.add((min(issuer, reporter), max(issuer, reporter)))
+        self.evidence.disagree(issuer, reporter, self._wall_ns())
         self.suspect(issuer)
+
+    def contradicted(self, servers: int) -> None:
+        """More servers than can lie gave another answer than each of these, for the same candidate or version."""
+        for server in servers_of(servers):
+            self._note(server, Ground.WRONG_ANSWER)
+
+    def complained(self, reporter: int, pairs: Iterable[tuple[int, int]]) -> None:
+        """A server found others' MACs bad, by object and issuer, and the request was accepted without it."""
+        for issuer in sorted({issuer for _, issuer in pairs}):
+            if self.is_server(issuer) and issuer != reporter:
+                self.evidence.disagree(issuer, reporter, self._wall_ns())
+        self._preferences.clear()
+
+    def denied(self, server: int) -> None:
+        """A server says that it has accepted what its histories do not show."""
+        self._note(server, Ground.DENIED)
+
+    def malformed(self, server: int, why: str) -> None:
+        """A server sent what no correct one sends."""
+        self._note(server, Ground.MALFORMED, why)
+
+    def silent(self, server: int) -> None:
+        """A server is late once more without having said anything in between; lateness has its own order."""
+        self.evidence.note(server, Ground.SILENT, self._wall_ns())
+
+    def _note(self, server: int, ground: Ground, detail: str = "") -> None:
+        self.evidence.note(server, ground, self._wall_ns(), detail)
+        self.suspect(server)
 
     def is_server(self, server: int) -> bool:
         """Whether there is such a server."""

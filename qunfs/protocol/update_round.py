@@ -91,6 +91,19 @@ class UpdateRound(Phase):
             return _NOT_DONE
         return None
 
+    def contradicted(self, outcome: Outcome) -> int:
+        """The servers that ran the method and say that something else came of it than what counts.
+
+        No correct one does: who has accepted and not run it answers nothing, who may not or cannot run it refuses.
+        """
+        wrong = 0
+        for reply, servers in self.update_replies():
+            status, code, answer, _, _ = reply
+            ran = status is Status.ANSWERED or (status is Status.ACCEPTED and answer != b"")
+            if ran and (code, answer) != (outcome.code, outcome.answer):
+                wrong |= servers
+        return wrong if self._answer_needed else 0
+
     def update_replies(self) -> list[tuple[UpdateReply, int]]:
         """What servers replied to the update, and the bitmap of those that did."""
         return [(a.reply, a.servers) for a in self.alike if isinstance(a.reply, UpdateReply)]
@@ -159,10 +172,20 @@ def _run(means: Means, phase: UpdateRound) -> Sending:
     outcome: Outcome = yield phase
     if not outcome.done:
         _note_culled(means, phase)
+    elif len(phase.alike) > 1:
+        _note_lies(means, phase, outcome)
     for server in servers_of(phase.denied):
-        means.trust.suspect(server)
+        means.trust.denied(server)
         means.counters["denials"] += 1
     return outcome, phase
+
+
+def _note_lies(means: Means, phase: UpdateRound, outcome: Outcome) -> None:
+    """Servers disagree, which has kept nothing from being done: note what it tells about them."""
+    means.trust.contradicted(phase.contradicted(outcome))
+    for reply, servers in phase.update_replies():
+        for server in servers_of(servers) if reply.culled else ():
+            means.trust.complained(server, reply.culled)
 
 
 def _note_culled(means: Means, phase: UpdateRound) -> None:

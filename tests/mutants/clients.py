@@ -1,9 +1,13 @@
 """Broken clients: what counts as done, repairs, and what is shown to servers."""
 
 from qunfs.protocol import client as cl
+from qunfs.protocol import evidence as ev
+from qunfs.protocol import fetching as fe
 from qunfs.protocol import history_cache as hc
 from qunfs.protocol import planning as pl
+from qunfs.protocol import querying as qy
 from qunfs.protocol import quorum_rpc as qr
+from qunfs.protocol import sync as sy
 from qunfs.protocol import trust as tr
 from qunfs.protocol import update_round as ur
 from qunfs.protocol import updating as up
@@ -14,10 +18,12 @@ ANSWERED = "DESIGN 3, a failing method counts with q servers and b+1 answers"
 CLIENT = "DESIGN 3, client"
 REPAIR = "DESIGN 3, client (repair); paper 3.4"
 CACHE = "DESIGN 3, authenticators (bad MACs)"
+EVIDENCE = "docs/protocol.md, evidence"
 
 RULES = "tests/protocol/test_rules_client.py"
 PLANS = "tests/protocol/test_rules_planning.py"
 SCENARIOS = "tests/protocol/test_scenarios.py"
+FINDINGS = "tests/protocol/test_evidence.py"
 
 
 @mutant("done when a quorum has accepted", ACCEPTED, f"{RULES}::test_an_update_is_done_when_a_quorum_has_accepted_it")
@@ -131,7 +137,7 @@ def suspicion_has_no_effect() -> None:
     """Views are tried in one order whatever happened."""
     rewrite(
         tr.Trust._preference,
-        ("(self.suspicion.get(s, 0), s not in self._reachable)", "0"),
+        ("(proven(s), self.suspicion.get(s, 0), s not in self._reachable)", "0"),
         ("if not self.left_out(s)", "if True"),
     )
     rewrite(
@@ -229,7 +235,7 @@ def proofs_of_one_view_only() -> None:
     rewrite(
         pl.Planner.searched_views,
         (
-            "proven(self._quorums, self._evidence(self._related(objects), self._quorums.n))",
+            "proven(self._quorums, self.proofs(objects))",
             "proven(self._quorums, first)",
         ),
     )
@@ -284,3 +290,86 @@ def silent_servers_are_dropped() -> None:
 def no_probing() -> None:
     """A silent server of the preferred quorum holds an operation up."""
     become(qr.QuorumRpc._probe, lambda self, phase, now: setattr(phase, "probe_at", now + 1e9))
+
+
+# ---- what is held against servers
+
+
+@mutant(
+    "one of two lies, nobody can tell which",
+    EVIDENCE,
+    f"{FINDINGS}::test_one_of_two_that_disagree_lies_and_nobody_can_tell_which",
+)
+def a_disagreement_is_proof() -> None:
+    """Whoever is complained about is a liar, and so is who complains."""
+    rewrite(ev.Evidence.disagree, ("if self._quorums.exceeds_malevolent(opponents):", "if True:"))
+
+
+@mutant(
+    "one of two lies, nobody can tell which",
+    EVIDENCE,
+    f"{FINDINGS}::test_who_disagrees_with_more_than_can_lie_lies_and_that_explains_it",
+)
+def no_disagreement_is_proof() -> None:
+    """However many servers one disagrees with, it may be right."""
+    rewrite(ev.Evidence.disagree, ("if self._quorums.exceeds_malevolent(opponents):", "if False:"))
+    rewrite(
+        ev.Evidence._is_outvoted,
+        ("self._quorums.exceeds_malevolent(self._opponents.get(server, 0))", "False"),
+    )
+
+
+@mutant("proven liars come last", EVIDENCE, f"{FINDINGS}::test_proven_liars_come_last_and_quorums_stay_possible")
+def proven_liars_are_asked_as_before() -> None:
+    """A proven liar is asked like anybody who was late to be found out."""
+    rewrite(
+        tr.Trust._preference,
+        ("(proven(s), self.suspicion.get(s, 0).bit_length() // 2)", "self.suspicion.get(s, 0).bit_length() // 2"),
+        ("(proven(s), self.suspicion.get(s, 0), s not in", "(self.suspicion.get(s, 0), s not in"),
+    )
+
+
+@mutant(
+    "no answer is no wrong answer",
+    EVIDENCE,
+    f"{FINDINGS}::test_another_answer_than_what_counts_is_a_lie_and_none_is_not",
+)
+def who_has_not_run_the_method_lies() -> None:
+    """A correct server that holds a version by object sync is taken for a liar."""
+    rewrite(ur.UpdateRound.contradicted, (' and answer != b""', ""))
+
+
+@mutant(
+    "answers are compared at one version",
+    EVIDENCE,
+    f"{FINDINGS}::test_answers_at_other_versions_and_refusals_are_no_lies",
+)
+def whoever_is_behind_lies() -> None:
+    """A correct server that answers from another version is taken for a liar."""
+    rewrite(qy._contradicted, (" and tuple([fresh.lt for fresh in joint]) == at", ""))
+
+
+@mutant("refusals are no answers", EVIDENCE, f"{FINDINGS}::test_refusals_differ_between_whole_answers_and_digests")
+def refusals_are_lies() -> None:
+    """A correct server that refuses is taken for a liar."""
+    rewrite(qy._contradicted, ("told[0] in ran and agreed.code in ran and ", ""))
+
+
+@mutant(
+    "who lacks a version does not lie about it",
+    EVIDENCE,
+    f"{FINDINGS}::test_hosts_that_send_other_rows_than_more_than_can_lie_are_noted",
+)
+def who_lacks_a_version_lies() -> None:
+    """A correct server that has collected a version is taken for a liar."""
+    rewrite(sy.Synchroniser._contradict, ("not in (agreed, ignorance)", "!= agreed"))
+
+
+@mutant(
+    "a repair's proofs count for the query after it",
+    "docs/protocol.md, the query rule",
+    f"{FINDINGS}::test_what_a_repair_has_proven_holds_for_the_query_after_it",
+)
+def repairs_prove_nothing_to_queries() -> None:
+    """A liar that shows a record to repairs and not to queries holds a query up for ever."""
+    rewrite(fe._make_answerable, ("item.proofs = means.planner.proofs(objects)", "pass"))

@@ -59,8 +59,14 @@ class ClientNode:
         self.world.trace(f"{self.address} crashes")
         self.world.seen["client crashes"] += 1
         self.world.seen.update(self.client.counters)
+        self.check_evidence()
         for link in list(self._links.values()):
             self.world.network.break_link(link)
+
+    def check_evidence(self) -> None:
+        """Raises Violation when a correct server is proven to lie."""
+        for finding in self.client.findings():
+            self.world.oracles.told(f"{self.address}", finding.server, finding.ground.value, finding.proof)
 
     def idle(self) -> bool:
         """Whether all it began has completed."""
@@ -102,6 +108,7 @@ class ClientNode:
         except MalformedMessage as error:
             if not self.world.may_misbehave(link.called.address):
                 raise Violation(f"{self.address} takes a correct reply of s{server} for malformed: {error}") from error
+            self.client.malformed(server, str(error))
             self.world.network.break_link(link)
         self._settle()
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from bench.lies import damaged, mutated, objects_of, spoilt_rows
 from qunfs.protocol.authenticator import MAC_BYTES
 from qunfs.protocol.errors import QunfsError
 from qunfs.protocol.execution import Code
@@ -31,7 +32,6 @@ from qunfs.protocol.messages import (
 )
 from qunfs.protocol.replica import Origin, Replica, Send
 from qunfs.protocol.store import MemoryRows
-from qunfs.protocol.sync import rows_digest
 from qunfs.protocol.wire import parse_reply_untrusted, parse_to_server_untrusted
 from tests.simulation.forgery import Forger
 from tests.simulation.network import Link
@@ -103,7 +103,7 @@ class Liar(Server):
             number, message = parse_to_server_untrusted(payload, 0 if origin.is_server else origin.principal)
         except QunfsError:
             return
-        self._objects = _objects_of(message)
+        self._objects = objects_of(message)
         spoilt: list[Send] = []
         answered = False
         for send in sends:
@@ -210,17 +210,16 @@ class Liar(Server):
 
     def _damaged(self, vector: bytes) -> bytes:
         """MACs that hold for some servers only: any, or all but the liars' common victims."""
-        kept = [vector[i : i + MAC_BYTES] for i in range(0, len(vector), MAC_BYTES)]
-        victims = self.world.victims if self._framing else [s for s in range(len(kept)) if self.chance.random() < 0.5]
-        return b"".join(self.chance.randbytes(MAC_BYTES) if s in victims else mac for s, mac in enumerate(kept))
+        everyone = range(len(vector) // MAC_BYTES)
+        victims = self.world.victims if self._framing else [s for s in everyone if self.chance.random() < 0.5]
+        return damaged(vector, victims, lambda: self.chance.randbytes(MAC_BYTES))
 
     def _shown_now(self, objects: tuple[int, ...]) -> tuple[Shown, ...]:
         return tuple(self._issued(obj, self._lives[0].store.history(obj)) for obj in objects)
 
     def _sync_lie(self, reply: SyncReply, message: Sync) -> SyncReply:
-        rows = (*((key, b"spoilt") for key, _ in reply.rows), (b"zz", b"lie"))
-        more = self.chance.random() < 0.3
-        return SyncReply(self.chance.random() < 0.8, rows_digest(rows, more), rows if message.whole else (), more)
+        spoilt = spoilt_rows(reply, self.chance.random() < 0.3, message.whole)
+        return spoilt._replace(known=self.chance.random() < 0.8)
 
     def _vouch_lie(self, reply: VouchReply, message: Vouch) -> VouchReply:
         record = self.world.conspiracy.get(message.lt) or self._forger.record(message.obj)
@@ -228,15 +227,4 @@ class Liar(Server):
 
     def _mutated(self, payload: bytes) -> bytes:
         at = self.chance.randrange(len(payload))
-        return payload[:at] + bytes((self.chance.randrange(256),)) + payload[at + 1 :]
-
-
-def _objects_of(message: ToServer) -> tuple[tuple[int, ...], ...]:
-    """The objects that a reply to the message is about, as the reply's reader names them."""
-    if isinstance(message, Query):
-        return tuple(item.objects for item in message.items)
-    if isinstance(message, Update):
-        return (tuple(view.obj for view in message.request.views),)
-    if isinstance(message, Adopt):
-        return (message.record.objects,)
-    return ()
+        return mutated(payload, at, self.chance.randrange(256))

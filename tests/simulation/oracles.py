@@ -44,6 +44,12 @@ class Oracles:
         """Entries that take effect once: those of correct clients, and of others whose sessions servers remember."""
         self.seen: Counter[str] = Counter()
 
+    def told(self, teller: str, server: int, ground: str, proof: bool) -> None:
+        """A correct client or server holds something against a server."""
+        self.seen[f"{'proof' if proof else 'suspicion'} of {ground}"] += 1
+        if proof and server not in self.malevolent and not self._quorums.exceeds_malevolent(self._liars):
+            raise Violation(f"evidence: {teller} takes s{server}, which is correct, for a liar: {ground}")
+
     # ---- what the servers report
 
     def committed(self, server: int, changes: Sequence[Change]) -> list[Candidate]:

@@ -179,12 +179,19 @@ class BenignServer(Server):
     def crash(self) -> None:
         """Die, with everything that was not committed."""
         self.up = False
-        self.world.seen.update(self.replica.counters)
-        self.world.seen["syncs"] += self.replica.status()["syncs"]
+        self.conclude_counting()
         self.world.trace(f"{self.address} crashes")
         self.drop_links()
         self.world.seen["server crashes"] += 1
         self.world.clock.after(self.chance.choice((0.01, 0.1, 0.5, 2.0)) * self.chance.random(), self.restart)
+
+    def conclude_counting(self) -> None:
+        """Hand in what the replica has counted.  Raises Violation when it takes a correct server for a liar."""
+        status = self.replica.status()
+        self.world.seen.update(self.replica.counters)
+        self.world.seen["syncs"] += status["syncs"]
+        for server, ground, *_ in status["suspects"]:
+            self.world.oracles.told(f"{self.address}", server, ground, proof=True)
 
     def restart(self) -> None:
         """Come back with what was committed."""

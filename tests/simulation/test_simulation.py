@@ -45,6 +45,11 @@ def test_safety() -> None:
         "repeated",
         "server crashes",
         "client crashes",
+        "proof of wrong-answer",
+        "proof of wrong-data",
+        "proof of bad-macs",
+        "proof of malformed",
+        "suspicion of denied",
     ):
         assert seen[rare] > 0, f"no run saw: {rare}"
 

@@ -221,10 +221,10 @@ class World:
         for server in self.servers:
             if isinstance(server, BenignServer):
                 server.check_kept()
-                self.seen.update(server.replica.counters)
-                self.seen["syncs"] += server.replica.status()["syncs"]
+                server.conclude_counting()
         for client in self.clients:
             self.seen.update(client.client.counters)
+            client.check_evidence()
         self.seen.update(self.oracles.seen)
         self.seen.update(self.journal.seen)
 
