@@ -5,6 +5,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,8 +38,9 @@ def main(argv: Sequence[str]) -> int:
         print(f"python -m tests.faults {plan}", flush=True)
         try:
             outcome = run(plan, directory, say)
-        except Violation as violation:
-            print(f"VIOLATION with {plan} (stores and logs: {directory}):\n{violation}", flush=True)
+        except Exception as error:  # whatever escapes is a finding
+            what = str(error) if isinstance(error, Violation) else "".join(traceback.format_exception(error))
+            print(f"VIOLATION with {plan} (stores and logs: {directory}):\n{what}", flush=True)
             return 1
         except BaseException:
             shutil.rmtree(directory)

@@ -26,7 +26,7 @@ from qunfs.objects import REGISTRY
 from qunfs.objects.ids import ROOT, TOPOLOGY
 from tests.faults.history import History, Told, hear
 from tests.faults.reading import answers, read_all
-from tests.faults.schedule import Move, Schedule, Servers, What, schedule
+from tests.faults.schedule import Move, Schedule, Servers, State, What, schedule
 from tests.faults.stores import opened
 from tests.faults.worker import COUNTERS, CRED
 from tests.simulation.linearizability import Verdict
@@ -98,11 +98,11 @@ class Client:
             self.process.stdin.write(line.encode() + b"\n")
             self.process.stdin.flush()
 
-    def end(self) -> None:
-        """Let it end by itself."""
+    def end(self) -> int:
+        """Let it end by itself; its exit code."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        self.process.wait(PATIENCE_S)
+        return self.process.wait(PATIENCE_S)
 
     def kill(self) -> None:
         self.process.kill()
@@ -152,7 +152,9 @@ class Run:
         self._listen_until(lambda: all(client.done for client in self._clients))
         self._heal()
         for client in self._clients:
-            client.end()
+            if client.end() != 0:
+                raise Violation(self._last_words(client))
+        self._check_running()
         self._judge(trio.run(self._read))
 
     def _durability(self, server: int) -> list[str]:
@@ -208,8 +210,11 @@ class Run:
         elif "done" in event:
             client.done = True
         elif client in self._clients:
-            tail = processes.tail_of(processes.log_directory(self.made) / f"{client.name.partition('#')[0]}.log")
-            raise Violation(f"{client.name} ended with {client.process.wait()}: {tail}")
+            raise Violation(self._last_words(client))
+
+    def _last_words(self, client: Client) -> str:
+        log = processes.log_directory(self.made) / f"{client.name.partition('#')[0]}.log"
+        return f"{client.name} ended with {client.process.wait()}: {processes.tail_of(log)} (log: {log})"
 
     def _situation(self) -> str:
         logs = sorted(processes.log_directory(self.made).glob("*.log"))
@@ -220,6 +225,7 @@ class Run:
 
     def _make(self, move: Move) -> None:
         """Make a move, but no server faulty before the others are known to be well."""
+        self._check_running()
         before = self._servers.faulty
         self._servers.make(move)
         if not self._servers.faulty <= before:
@@ -241,6 +247,13 @@ class Run:
             self._unheard.discard(move.who)
         elif move.what in (What.START, What.CONTINUE):
             self._unheard.add(move.who)
+
+    def _check_running(self) -> None:
+        """No server has ended but those that were killed."""
+        for server, state in enumerate(self._servers.states):
+            if state is not State.KILLED and processes.replica_pid(self.made, server) is None:
+                log = processes.server_log(self.made, server)
+                raise Violation(f"server {server} ended: {processes.tail_of(log)} (log: {log})")
 
     def _replace(self, move: Move) -> None:
         if processes.replica_pid(self.made, move.who) is not None:
@@ -295,8 +308,9 @@ class Run:
             pid = processes.replica_pid(self.made, server)
             if pid is None:
                 processes.start(self.made, server, self._durability(server))
+                self._servers.make(Move(self.history.ended, What.START, server))
                 self._unheard.add(server)
-            elif state.value == "stopped":
+            elif state is State.STOPPED:
                 os.kill(pid, signal.SIGCONT)
         self._await_answers()
 

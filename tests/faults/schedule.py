@@ -34,7 +34,7 @@ class What(Enum):
     """An honest replica, in the place of whatever runs there."""
     LIE = "lie"
     """A malevolent one, in the place of whatever runs there."""
-    CLIENT = "client"
+    CLIENT = "kill and replace"
     """SIGKILL for a client process; another one under the same name goes on."""
 
 
