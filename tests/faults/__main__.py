@@ -21,6 +21,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("-b", type=int, default=1, help="malevolent servers to tolerate (default 1)")
     parser.add_argument("--operations", type=int, default=2000, help="operations of all clients (default 2000)")
     parser.add_argument("--moves", type=int, help="faults and recoveries (default: one for 60 operations)")
+    parser.add_argument("--directory", type=Path, help="where to put stores and logs (default: the temporary one)")
     return parser.parse_args(argv)
 
 
@@ -29,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     given = _arguments(argv)
     for seed in range(given.seed, given.seed + given.runs):
         plan = Plan(seed, given.b, given.operations, given.moves or given.operations // 60)
-        directory = Path(tempfile.mkdtemp(prefix="qunfs-faults-"))
+        directory = Path(tempfile.mkdtemp(prefix="qunfs-faults-", dir=given.directory))
         began = time.monotonic()
 
         def say(text: str, began: float = began) -> None:

@@ -7,7 +7,7 @@ when it has ended, answered or not.  Times are those of CLOCK_MONOTONIC, which a
 import json
 import os
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Container, Hashable
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -53,6 +53,8 @@ class Told:
     """The number of the file that "create" was about to make, if it came to that."""
     answered: float | None = None
     answer: Any = None
+    ended: bool = False
+    """Answered, or given up by whoever asked."""
 
 
 class History:
@@ -60,7 +62,6 @@ class History:
 
     def __init__(self) -> None:
         self.told: dict[tuple[Hashable, int], Told] = {}
-        self._open: Counter[Hashable] = Counter()
         self.ended = 0
         """How many operations have ended, answered or given up by whoever asked."""
 
@@ -68,20 +69,19 @@ class History:
         """Take in what a client process tells."""
         key = (who, event["op"])
         if "method" in event:
-            self._open[who] += 1
             self.told[key] = Told(event["method"], event["object"], event["argument"], event["at"])
         elif "new" in event:
             self.told[key].new = event["new"]
         else:
-            self._open[who] -= 1
             self.ended += 1
+            self.told[key].ended = True
             if "answer" in event:
                 told = self.told[key]
                 told.argument, told.answer, told.answered = event["argument"], event["answer"], event["at"]
 
-    def open_of(self, who: Hashable) -> int:
-        """How many operations of a client have not ended."""
-        return self._open[who]
+    def open_now(self, of: Container[Hashable]) -> list[tuple[tuple[Hashable, int], Told]]:
+        """What some clients are at."""
+        return [(key, told) for key, told in self.told.items() if key[0] in of and not told.ended]
 
     def files(self) -> dict[int, int]:
         """The numbers of all files that clients made or may have made, and the trees that they are in."""

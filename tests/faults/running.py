@@ -39,7 +39,7 @@ TREE_OPERATIONS: Final = 100
 """Operations on each tree, of all clients together: what bounds the search among them."""
 AHEAD: Final = 40
 """So many operations clients may begin beyond the next move, to be at work when it is made."""
-PATIENCE_S: Final = 180.0
+PATIENCE_S: Final = 40.0
 """How long nothing at all may happen before a run is called stuck."""
 SOURCES: Final = Path(__file__).resolve().parent.parent.parent
 
@@ -157,6 +157,11 @@ class Run:
         self._check_running()
         self._judge(trio.run(self._read))
 
+    def reap(self) -> None:
+        """Nothing of a client is left when it has been killed."""
+        for client in self._clients:
+            client.kill()
+
     def _durability(self, server: int) -> list[str]:
         """Half of the servers sync before they reply, the others when it suits them: to SIGKILL it is the same."""
         return ["--durability", "sync" if server < self.made.n // 2 else "async"]
@@ -217,9 +222,17 @@ class Run:
         return f"{client.name} ended with {client.process.wait()}: {processes.tail_of(log)} (log: {log})"
 
     def _situation(self) -> str:
+        """All that may say why nothing happens."""
+        for client in self._clients:
+            client.say("how")
+        time.sleep(2.0)  # for them to write it down
         logs = sorted(processes.log_directory(self.made).glob("*.log"))
         states = " ".join(state.value for state in self._servers.states)
-        return "\n".join([f"servers {states}", *[f"{log.name}: {processes.tail_of(log)}" for log in logs]])
+        waiting = [f"{who}.{number}: {told}" for (who, number), told in self.history.open_now(self._names())]
+        return "\n".join([f"servers {states}", *waiting, *[f"{log.name}: {processes.tail_of(log)}" for log in logs]])
+
+    def _names(self) -> set[str]:
+        return {client.name for client in self._clients}
 
     # ---- what happens to processes
 
@@ -270,7 +283,7 @@ class Run:
             return
         client.kill()
         self._drain(client)
-        self.history.ended += self.history.open_of(client.name)
+        self.history.ended += len(self.history.open_now({client.name}))
         self._clients[place] = self._start_client(place)
         self._clients[place].say(f"go {self._end}")
 
@@ -353,4 +366,5 @@ def run(plan: Plan, directory: Path, say: Say) -> Outcome:
         running.run()
     finally:
         system.kill_all(directory)
+        running.reap()
     return Outcome(running.seen, running.history)

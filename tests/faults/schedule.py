@@ -4,10 +4,12 @@ The paper's bounds hold throughout: at most t servers are faulty at once, and b 
 ones that ever lie.  Who has lied may be honest again, but lies of one server now and of another later are those of two
 to whoever waits all the while, so traitors do not take turns beyond b.
 
-Liars of most kinds keep an honest store and lie on the wire only.  Those in ``FORGETFUL`` keep a history that is out of
-date, and forgetting what was acknowledged is a lie whoever runs on that store later: such a traitor counts as faulty
-to the end, even while honest code runs there.  A server that was killed has lost nothing: it is merely slow, and as
-well as any other as soon as it answers again.
+Who lies in one of the ways of ``FOR_GOOD`` counts as faulty to the end, even while honest code runs in its place.  The
+history on its disk is out of date (*stale*, *amnesia*), and forgetting what was acknowledged is a lie whoever runs on
+that store later; or clients have found it out (*corrupt-macs*) and show its histories to nobody as long as they live
+(paper, section 3.5).  Liars of the other kinds keep an honest store, and nobody holds anything against them.
+
+A server that was killed has lost nothing: it is merely slow, and as well as any other as soon as it answers again.
 """
 
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from typing import Final
 
 from bench.malevolent import KINDS
 
-FORGETFUL: Final = frozenset({"stale", "amnesia"})
+FOR_GOOD: Final = frozenset({"stale", "amnesia", "corrupt-macs"})
 
 
 class What(Enum):
@@ -77,13 +79,12 @@ class Servers:
     def __init__(self, n: int) -> None:
         self.states = [State.WELL] * n
         self.lied: set[int] = set()
-        self.forgot: set[int] = set()
-        """Traitors whose store is out of date."""
+        self.faulty_for_good: set[int] = set()
         self._before_stop: dict[int, State] = {}
 
     @property
     def faulty(self) -> set[int]:
-        return {s for s, state in enumerate(self.states) if state is not State.WELL} | self.forgot
+        return {s for s, state in enumerate(self.states) if state is not State.WELL} | self.faulty_for_good
 
     def make(self, move: Move) -> None:
         if move.what is What.CLIENT:
@@ -96,8 +97,8 @@ class Servers:
         self.states[move.who] = state
         if move.what is What.LIE:
             self.lied.add(move.who)
-            if move.kind in FORGETFUL:
-                self.forgot.add(move.who)
+            if move.kind in FOR_GOOD:
+                self.faulty_for_good.add(move.who)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +119,8 @@ def schedule(seed: int, n: int, b: int, t: int, clients: int, operations: int, m
         if chance.random() < 0.1:
             drawn.append(Move(at, What.CLIENT, chance.randrange(clients)))
             continue
-        # a forgetful liar uses up a fault for good: with t = 1 nothing else would happen after it
-        kinds = sorted(kind for kind in KINDS if kind not in FORGETFUL or at > 0.7 * operations)
+        # some liars use up a fault for good: with t = 1 no other server would have one after that
+        kinds = sorted(kind for kind in KINDS if kind not in FOR_GOOD or at > 0.6 * operations)
         faulty = servers.faulty
         if not faulty or (len(faulty) < t and chance.random() < 0.6):
             move = _fault(chance, at, servers, traitors, kinds)

@@ -74,7 +74,8 @@ def test_counters_count_once() -> None:
 def test_operations_are_counted_as_they_end() -> None:
     history = heard(create(), READ, create(2), created(), {"op": 9})
     assert history.ended == 2
-    assert history.open_of("c") == 1
+    assert history.open_now({"c"}) == [(("c", 2), history.told["c", 2])]
+    assert history.open_now({"d"}) == []
     assert history.files() == {70: 1}
     assert heard(create(), {"op": 1, "new": 71}).files() == {71: 1}
 

@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from bench.malevolent import KINDS
-from tests.faults.schedule import FORGETFUL, Move, Schedule, Servers, State, What, schedule
+from tests.faults.schedule import FOR_GOOD, Move, Schedule, Servers, State, What, schedule
 
 MAY_BE = {
     What.KILL: {State.WELL, State.STOPPED, State.LYING},
@@ -44,8 +44,8 @@ def test_a_seed_is_a_schedule() -> None:
     assert drawn(7, 1, 1) == drawn(7, 1, 1) != drawn(8, 1, 1)
 
 
-@pytest.mark.parametrize("kind", sorted(FORGETFUL))
-def test_who_has_forgotten_is_faulty_to_the_end(kind: str) -> None:
+@pytest.mark.parametrize("kind", sorted(FOR_GOOD))
+def test_who_has_forgotten_or_was_found_out_is_faulty_to_the_end(kind: str) -> None:
     servers = Servers(6)
     for move in (Move(0, What.LIE, 3, kind), Move(1, What.START, 3)):
         servers.make(move)

@@ -2,7 +2,7 @@
 
 It tells on standard output what :mod:`tests.faults.history` hears.  On standard input it is told ``go NUMBER``, up to
 which operation it may go, and asked ``ask TOKEN SERVER``, which it answers as soon as that server has told it which
-process it is.  It works no longer than its input is open.
+process it is; ``how`` has it write to standard error how it is.  It works no longer than its input is open.
 """
 
 import argparse
@@ -132,6 +132,8 @@ class Worker:
                     if word == b"go":
                         self.end = int(numbers[0])
                         self.waiting.unpark_all()
+                    elif word == b"how":
+                        print(self.core.statistics(), self.core.waiting(), file=sys.stderr, flush=True)
                     else:
                         nursery.start_soon(self._ask, *map(int, numbers))
             until.cancel()
