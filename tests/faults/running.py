@@ -39,7 +39,7 @@ TREE_OPERATIONS: Final = 100
 """Operations on each tree, of all clients together: what bounds the search among them."""
 AHEAD: Final = 40
 """So many operations clients may begin beyond the next move, to be at work when it is made."""
-PATIENCE_S: Final = 40.0
+PATIENCE_S: Final = 180.0
 """How long nothing at all may happen before a run is called stuck."""
 SOURCES: Final = Path(__file__).resolve().parent.parent.parent
 
