@@ -43,7 +43,7 @@ def test_clients_are_told_the_truth_whatever_happens_to_replicas(plan: Plan, tmp
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
-    words = ["--seed", "3", "--operations", "100000", "--moves", "20000", "--directory", str(tmp_path)]
+    words = ["--seed", "3", "--operations", "4000", "--moves", "800", "--directory", str(tmp_path)]
     command = [sys.executable, "-m", "tests.faults", *words]
     with subprocess.Popen(command, cwd=SOURCES, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as child:
         try:
