@@ -157,6 +157,8 @@ def start(cluster: Cluster, server: int, arguments: Sequence[str] = (), module: 
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/"
         )
     _children[child.pid] = child
+    while child.poll() is None and not arguments_of(child.pid):
+        time.sleep(0)  # the kernel says that a program has been started a moment before it shows its command line
     _write_pid(_pid_file(cluster, server), child.pid)
     return child.pid
 

@@ -17,6 +17,9 @@ from qunfs.protocol.operation import Operation
 from qunfs.protocol.quorum import QuorumSystem, servers_of
 from qunfs.protocol.trust import Trust
 
+EVERYONE: Final = -1
+"""The bitmap of all servers, however many there are."""
+
 
 class Prepared:
     """A request and the candidate that it makes at every replica that accepts it."""
@@ -83,22 +86,30 @@ class Planner:
     def _ranked(self, obj: int, servers: Container[int]) -> list[int]:
         return [s for s in self._trust.preference(obj).to_show if s in servers]
 
+    def _held(self, obj: int, among: int) -> dict[int, ReplicaHistory]:
+        held = self._cache.authenticated(obj)
+        return held if among == EVERYONE else {s: history for s, history in held.items() if among >> s & 1}
+
     def _views(self, obj: int, held: Mapping[int, ReplicaHistory]) -> Iterator[ObjectHistorySet]:
         for mask in self._quorums.views_within(self._ranked(obj, held), self._views_max):
             yield history_set(obj, held, servers_of(mask))
 
     # ---- METHOD
 
-    def method(self, operation: Operation, fresh: frozenset[int]) -> Prepared | None:
+    def method(self, operation: Operation, fresh: frozenset[int], among: int = EVERYONE) -> Prepared | None:
         """A METHOD request from what is held, or None when it does not allow one.
 
-        ``fresh`` objects are shown with no history at all: their version is ⟨0⟩.
+        ``fresh`` objects are shown with no history at all: their version is ⟨0⟩.  ``among``: whose histories to show.
         """
-        views = self.method_views(operation.objects, fresh)
+        views = self.method_views(operation.objects, fresh, among)
         return None if views is None else self._prepare(Kind.METHOD, operation, views, operation.objects)
 
-    def method_views(self, objects: Sequence[int], fresh: frozenset[int]) -> list[ObjectHistorySet] | None:
-        """Views under which every object classifies METHOD, given all proofs at hand."""
+    def method_views(
+        self, objects: Sequence[int], fresh: frozenset[int], among: int = EVERYONE
+    ) -> list[ObjectHistorySet] | None:
+        """Views of some servers under which every object classifies METHOD, given all proofs at hand."""
+        if among != EVERYONE:
+            return self.searched_views(objects, fresh, among)
         return self.agreed_views(objects, fresh) or self.searched_views(objects, fresh)
 
     def agreed_views(self, objects: Sequence[int], fresh: frozenset[int]) -> list[ObjectHistorySet] | None:
@@ -121,9 +132,11 @@ class Planner:
                 return ObjectHistorySet(obj, ((held.history, view),))
         return None
 
-    def searched_views(self, objects: Sequence[int], fresh: frozenset[int]) -> list[ObjectHistorySet] | None:
+    def searched_views(
+        self, objects: Sequence[int], fresh: frozenset[int], among: int = EVERYONE
+    ) -> list[ObjectHistorySet] | None:
         """The same in general: objects may use different views, and a proof found anywhere holds for all of them."""
-        held = {obj: self._cache.authenticated(obj) for obj in objects if obj not in fresh}
+        held = {obj: self._held(obj, among) for obj in objects if obj not in fresh}
         first: list[ObjectHistorySet] = []
         for obj in objects:
             view = ObjectHistorySet(obj, ()) if obj in fresh else next(self._views(obj, held[obj]), None)
@@ -147,11 +160,11 @@ class Planner:
 
     # ---- repair
 
-    def repair(self, objects: frozenset[int], wanted: Sequence[int], turn: int) -> Plan:
+    def repair(self, objects: frozenset[int], wanted: Sequence[int], turn: int, among: int = EVERYONE) -> Plan:
         """One step towards METHOD on the wanted objects, from one joint read of ``objects``."""
-        if self.method_views(sorted(wanted), frozenset()) is not None:
+        if self.method_views(sorted(wanted), frozenset(), among) is not None:
             return Ready()
-        held = {obj: self._cache.authenticated(obj) for obj in sorted(objects)}
+        held = {obj: self._held(obj, among) for obj in sorted(objects)}
         both = [s for s in range(self._quorums.n) if all(s in h for h in held.values())]
         established = proven(self._quorums, self._evidence(objects, self._quorums.n))
         ranked = self._ranked(sorted(wanted)[0], both)

@@ -1,22 +1,26 @@
 """Repair: barriers, copies and inline repairs (Figure 3, ``c_repair``, lines 500-507)."""
 
 from qunfs.protocol.messages import QueryItem
-from qunfs.protocol.planning import Inline, NeedObjects, Ready, Stuck
+from qunfs.protocol.planning import EVERYONE, Inline, NeedObjects, Ready, Stuck
 from qunfs.protocol.querying import Reading
 from qunfs.protocol.steps import Means, Running
 from qunfs.protocol.update_round import adopt, send
 
 
-def repair(means: Means, wanted: tuple[int, ...], home: int) -> Running:
-    """Barriers, copies and inline repairs until every wanted object calls for a METHOD."""
+def repair(means: Means, wanted: tuple[int, ...], home: int, afresh: bool = False) -> Running:
+    """Barriers, copies and inline repairs until every wanted object calls for a METHOD.
+
+    ``afresh``: METHODs that were called for have come to nothing, so go at first by what servers say now.
+    """
     need = frozenset(wanted)
     turn = 0
     while True:
         if turn > 1:  # before the read: a plan must not outlive the histories it shows
             means.trust.reconsider()
             yield means.backoff(turn)
-        yield JointRead(means, need, wanted, home)
-        plan = means.planner.repair(need, wanted, turn)
+        read = JointRead(means, need, wanted, home)
+        yield read
+        plan = means.planner.repair(need, wanted, turn, read.replied if afresh and turn == 0 else EVERYONE)
         if isinstance(plan, Ready):
             return
         if isinstance(plan, NeedObjects):

@@ -6,6 +6,7 @@ from qunfs.protocol.errors import LocalError, OperationRefused
 from qunfs.protocol.execution import Code
 from qunfs.protocol.messages import Status
 from qunfs.protocol.operation import Call, Operation
+from qunfs.protocol.planning import EVERYONE
 from qunfs.protocol.repairing import repair
 from qunfs.protocol.steps import Means, Queue, Running, ids_and_types
 from qunfs.protocol.update_round import Outcome, UpdateRound, send
@@ -22,11 +23,11 @@ def update(means: Means, call: Call) -> Running:
     means.counters["updates"] += 1
     means.sequence += 1
     operation = _stamp(means, call, ids, types, means.sequence)
-    fresh, clock_tries, attempt = call.fresh, 0, 0
+    fresh, clock_tries, attempt, among = call.fresh, 0, 0, EVERYONE
     while True:
-        prepared = means.planner.method(operation, fresh)
+        prepared = means.planner.method(operation, fresh, among)
         if prepared is None:
-            yield from repair(means, ids, call.home)
+            yield from repair(means, ids, call.home, afresh=among != EVERYONE)
             prepared = means.planner.method(operation, frozenset())
             if prepared is None:
                 continue
@@ -43,6 +44,8 @@ def update(means: Means, call: Call) -> Running:
         means.counters["retries"] += 1
         attempt += 1
         if attempt > 1:
+            # an old history of a server that is silent now may call for METHODs that one which is ahead never takes
+            among = phase.replied if means.quorums.contains_quorum(phase.replied) else EVERYONE
             yield means.backoff(attempt)
 
 

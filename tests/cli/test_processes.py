@@ -45,6 +45,16 @@ def test_a_killed_replica_is_gone_and_its_stale_file_names_nobody(made: Cluster,
         processes.kill(made, 1)
 
 
+def test_a_replica_that_does_not_show_its_command_line_yet_is_not_taken_for_dead(
+    made: Cluster, running: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown, looks = processes.arguments_of, iter(range(5))
+    monkeypatch.setattr(processes, "arguments_of", lambda pid: [] if next(looks, None) is not None else shown(pid))
+    running(1)
+    assert next(looks, None) is None
+    assert processes.replica_pid(made, 1) is not None
+
+
 def test_a_stubborn_replica_gets_sigkill(made: Cluster, running: Callable[..., None]) -> None:
     running(1, kind="stubborn")
     assert processes.stop(made, [1], seconds_max=0.2) == {1: True}

@@ -7,6 +7,7 @@ from qunfs.protocol import history_cache as hc
 from qunfs.protocol import planning as pl
 from qunfs.protocol import querying as qy
 from qunfs.protocol import quorum_rpc as qr
+from qunfs.protocol import repairing as rp
 from qunfs.protocol import sync as sy
 from qunfs.protocol import trust as tr
 from qunfs.protocol import update_round as ur
@@ -209,6 +210,18 @@ def barriers_again_and_again() -> None:
     """Objects that are under a barrier get another."""
     rewrite(pl._Search.needs_barrier, (" and self._copy_view(obj, source) is None", ""))
     rewrite(pl._Search.copies, ("return views if len(views) == len(group) else None", "return None"))
+
+
+@mutant("go by fresh histories when METHODs come to nothing", "protocol/updating.py", SCENARIOS)
+def old_histories_for_ever() -> None:
+    """A METHOD that one server cannot take is sent for ever, because of what a server that is down once showed."""
+    rewrite(up.update, ("among = phase.replied if", "among = EVERYONE if"))
+
+
+@mutant("go by fresh histories when METHODs come to nothing", "protocol/updating.py", SCENARIOS)
+def old_histories_in_repairs() -> None:
+    """A repair finds nothing to do for the same reason."""
+    rewrite(rp.repair, ("read.replied if afresh and turn == 0 else EVERYONE", "EVERYONE"))
 
 
 @mutant("rotate among plans", REPAIR, PLANS)

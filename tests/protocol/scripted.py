@@ -202,10 +202,7 @@ class Scripted:
 
     def isolated(self, what: str, objects: Sequence[int], lying: bool, number: int = 0) -> int:
         """Let one correct client do something alone, the liar silent or lying; the round trips it took."""
-        client = Client(
-            Identity(ISOLATED + number, bytes([number + 1] * 16)), self.quorums, SIMULATED, Random(7).random
-        )
-        client.wall_ns = self.wall_ns
+        client = self.client(number)
         up = [*self.benign, *([LIAR] if lying and LIAR not in self.benign else [])]
         for server in up:
             client.connected(server, self.now)
@@ -219,9 +216,27 @@ class Scripted:
             client.submit_update(
                 Call("ledger.append", typed, pack((name, None)), CREDENTIALS, sorted(objects)[0]), self.now
             )
+        return self._finish(client, number)
+
+    def client(self, number: int = 0) -> Client:
+        """A correct client that is not connected yet."""
+        identity = Identity(ISOLATED + number, bytes([number + 1] * 16))
+        client = Client(identity, self.quorums, SIMULATED, Random(7).random)
+        client.wall_ns = self.wall_ns
+        return client
+
+    def refused_append(self, client: Client) -> int:
+        """Let a client ask for what the ledger at A refuses; the round trips it took."""
+        before = client.rpc.counters["round_trips"]
+        call = Call("ledger.append", ((A, LEDGER),), pack((b"refused", (1000,))), CREDENTIALS, A)
+        client.submit_update(call, self.now)
+        return self._finish(client, 0) - before
+
+    def _finish(self, client: Client, number: int) -> int:
+        """Carry messages until the client is done; the round trips it has taken in all."""
         for _ in range(4000):
             if client.completions:
-                assert client.completions[0].error is None
+                assert client.completions.pop().error is None
                 return client.rpc.counters["round_trips"]
             outgoing, client.rpc.outgoing = client.rpc.outgoing, []
             for server, payload in outgoing:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from qunfs.protocol.classify import setup
 from qunfs.protocol.history import Candidate, Kind, LogicalTimestamp, ObjectHistorySet, ReplicaHistory, barrier
 from qunfs.protocol.messages import Status
 from qunfs.protocol.quorum import servers_of
@@ -207,3 +208,23 @@ def _with_barrier_at(history: ReplicaHistory, time: int) -> ReplicaHistory:
 def _replacing(view: ObjectHistorySet, server: int, history: ReplicaHistory) -> ObjectHistorySet:
     histories = {s: view.of_server(s) for s in servers_of(view.mask)} | {server: history}
     return ObjectHistorySet.of(view.obj, histories, view.mask)
+
+
+def test_a_refusal_is_told_although_a_server_that_is_down_agreed_once() -> None:
+    """Server 5 is ahead with a record that lost; server 4 is down, and a view with its old history calls for a METHOD.
+
+    All others answer that the operation fails, which makes no version and so changes nothing: without a barrier that
+    server 5 accepts too there is never a quorum.
+    """
+    system = Scripted(liar=False)
+    system.send(system.request(Kind.METHOD, [A]), to=range(6))
+    rivals = [system.request(Kind.METHOD, [A], client=client) for client in (1, 2)]
+    rivals.sort(key=lambda request: setup(system.quorums, request).candidate.lt)
+    assert system.send(rivals[0], to=range(5)) == [Status.ACCEPTED] * 5
+    assert system.send(rivals[1], to=[5]) == [Status.ACCEPTED]
+    client = system.client()
+    for server in range(6):
+        client.connected(server, system.now)
+    assert system.refused_append(client) == 2  # a read and the METHOD
+    client.disconnected(4, system.now)
+    assert system.refused_append(client) < 12

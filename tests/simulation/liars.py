@@ -124,7 +124,7 @@ class Liar(Server):
         except QunfsError:
             return False
         self.world.seen["lies: amnesia"] += 1
-        lie = UpdateReply(Status.ACCEPTED, answer=COLLUDED, histories=self._shown_now(_objects_of(message)[0]))
+        lie = UpdateReply(Status.ACCEPTED, answer=COLLUDED, histories=self._shown_now(objects_of(message)[0]))
         self.dispatch([Send(origin, -1, lie.pack(number))])
         return True
 

@@ -5,7 +5,7 @@ Clients die in the middle of procedures.  The protocol's own part is simulated i
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Coroutine, Generator
 from dataclasses import replace
 from random import Random
 from types import coroutine
@@ -14,19 +14,18 @@ from typing import Any
 import pytest
 
 from qunfs.nfs.service import MetadataService
-from qunfs.nfs.types import COOKIE_VERIFIER, createmode3, nfsstat3, sattr3
 from qunfs.objects import REGISTRY
 from qunfs.objects.genesis import genesis_rows
 from qunfs.objects.ids import ROOT
 from qunfs.protocol.operation import Answer, Call, Credentials
 from tests.simulation.linearizability import Operation, Verdict, check
-from tests.simulation.reference import States, filesystem
+from tests.simulation.reference import filesystem
+from tests.support.file_work import FileWork, Procedure, make_tree
 from tests.support.local_qu import START_NS, LocalQu, State
 
 CRED = Credentials(0, 0)
 CLIENTS = 4
 OPERATIONS = 40
-HOW = ("replace", "noreplace", "exchange")
 
 
 @coroutine
@@ -58,14 +57,6 @@ class Core(LocalQu):
         return answer
 
 
-Procedure = Callable[[MetadataService], Awaitable[tuple[Any, Any]]]
-"""Runs and says the argument and the answer as the model has them."""
-
-
-def _status(status: nfsstat3) -> str:
-    return "OK" if status is nfsstat3.NFS3_OK else status.name.removeprefix("NFS3ERR_")
-
-
 class Workload:
     """Clients at work on a directory tree that one of them made."""
 
@@ -74,13 +65,9 @@ class Workload:
         first = Core(1, None)
         cores = [first, *[Core(i, first.state) for i in range(2, CLIENTS + 1)]]
         self.services = [MetadataService(core, 6, Random(i).getrandbits) for i, core in enumerate(cores)]
-        self.stays = _alone(self.services[0].mkdir(CRED, ROOT, b"stays")).obj
-        self.goes = _alone(self.services[0].mkdir(CRED, ROOT, b"goes")).obj
-        self.directories = (ROOT, self.stays, self.goes)
-        self.files: set[int] = set()
-        names = frozenset({(ROOT, "stays", self.stays), (ROOT, "goes", self.goes)})
-        tree: States = (frozenset(self.directories), names, frozenset())
-        self.history = [Operation("tree", "tree", ("fs",), -1.0, tree, -0.5)]
+        tree = _alone(make_tree(self.services[0], CRED, ROOT))
+        self.work = FileWork(chance, CRED, tree)
+        self.history = [Operation("tree", "tree", ("fs",), -1.0, tree.initial(), -0.5)]
 
     def run(self) -> None:
         """Let them work, one step of one client at a time."""
@@ -92,11 +79,12 @@ class Workload:
             if client not in busy:
                 if begun < OPERATIONS:
                     begun += 1
-                    method, argument, procedure = self._any()
-                    busy[client] = (_coroutine(procedure, self.services[client]), method, at, argument)
+                    drawn = self.work.draw()
+                    running = _coroutine(drawn.run, self.services[client])
+                    busy[client] = (running, drawn.method, at, drawn.argument)
                 continue
             running, method, began, argument = busy[client]
-            if argument is not None and self.chance.random() < 0.01:
+            if method != "create" and self.chance.random() < 0.01:
                 running.close()
                 del busy[client]
                 self.history.append(Operation(f"p{at}", method, ("fs",), began, argument))
@@ -107,71 +95,6 @@ class Workload:
                 del busy[client]
                 argument, answer = done.value
                 self.history.append(Operation(f"p{at}", method, ("fs",), began, argument, at, answer))
-
-    def _any(self) -> tuple[str, Any, Procedure]:
-        """A procedure: what it is in the model, its argument if that is known before its answer, how to run it."""
-        chance = self.chance
-        where, name = chance.choice(self.directories), chance.choice("ab")
-        file = chance.choice(sorted(self.files)) if self.files else 0
-        mode = chance.randrange(0o1000)
-        dice = chance.random()
-        if dice < 0.25 or not file:
-            return "create", None, self._create(where, name, mode, chance.random() < 0.6)
-        if dice < 0.4:
-            return self._simple("lookup", (where, name), lambda s: s.lookup(CRED, where, name.encode()), "object")
-        if dice < 0.55:
-            return self._simple("remove", (where, name), lambda s: s.remove(CRED, where, name.encode()), "object")
-        if dice < 0.7:
-            source, target = ((chance.choice(self.directories[:2]), chance.choice("ab")) for _ in range(2))
-            how = chance.choice(HOW)
-            ends = (source[0], source[1].encode(), target[0], target[1].encode())
-            return self._simple("rename", (source, target, how), lambda s: s.rename(CRED, *ends, HOW.index(how)))
-        if dice < 0.78:
-            return self._simple("link", (file, where, name), lambda s: s.link(CRED, file, where, name.encode()))
-        if dice < 0.84:
-            return self._simple("setattr", (file, mode), lambda s: s.setattr(CRED, file, sattr3(mode=mode)))
-        if dice < 0.9:
-            return "getattr", file, self._getattr(file)
-        if dice < 0.97:
-            return "readdir", where, self._readdir(where)
-        return self._simple("rmdir", (ROOT, "goes"), lambda s: s.rmdir(CRED, ROOT, b"goes"))
-
-    def _simple(
-        self, method: str, argument: Any, call: Callable[[MetadataService], Awaitable[Any]], field: str = ""
-    ) -> tuple[str, Any, Procedure]:
-        async def procedure(service: MetadataService) -> tuple[Any, Any]:
-            got = await call(service)
-            return argument, (_status(got.status), getattr(got, field)) if field else _status(got.status)
-
-        return method, argument, procedure
-
-    def _create(self, where: int, name: str, mode: int, guarded: bool) -> Procedure:
-        how = createmode3.GUARDED if guarded else createmode3.UNCHECKED
-
-        async def procedure(service: MetadataService) -> tuple[Any, Any]:
-            got = await service.create(CRED, where, name.encode(), how, sattr3(mode=mode))
-            if got.obj:
-                self.files.add(got.obj)
-            return (where, name, mode, guarded, got.obj), (_status(got.status), got.obj)
-
-        return procedure
-
-    def _getattr(self, file: int) -> Procedure:
-        async def procedure(service: MetadataService) -> tuple[Any, Any]:
-            got = await service.getattr(CRED, file)
-            found = got.obj_attributes
-            return file, (_status(got.status), found.mode if found else 0, found.nlink if found else 0)
-
-        return procedure
-
-    def _readdir(self, where: int) -> Procedure:
-        async def procedure(service: MetadataService) -> tuple[Any, Any]:
-            got = await service.readdir(CRED, where, 0, COOKIE_VERIFIER, 4096)
-            assert got.eof or got.status is not nfsstat3.NFS3_OK
-            names = sorted((entry.name.decode(), entry.fileid) for entry in got.entries)
-            return where, (_status(got.status), tuple(entry for entry in names if entry[0] not in (".", "..")))
-
-        return procedure
 
 
 async def _coroutine(procedure: Procedure, service: MetadataService) -> tuple[Any, Any]:

@@ -1,0 +1,1 @@
+"""Real replicas, clients and disks under faults, judged by what the simulator judges clients' histories by."""
