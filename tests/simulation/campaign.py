@@ -49,8 +49,8 @@ class Progress:
         left = (self._seconds or 0) - passed if self._runs is None else passed / done * (self._runs - done)
         self._say(
             f"... seed {last.plan.seed}: {done}{of} seeds, {len(tally.violations)} violations, "
-            f"{tally.total['operations begun']} operations, {tally.total['events']} events, {done / passed:.1f} seeds/s, "
-            f"{_duration(left)} left"
+            f"{tally.total['operations begun']} operations, {tally.total['events']} events, "
+            f"{done / passed:.1f} seeds/s, {_duration(left)} left"
         )
 
 

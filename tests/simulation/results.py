@@ -120,10 +120,11 @@ def _seeds(campaign: Campaign, jobs: int) -> Iterator[str]:
         "",
         "## Seeds",
         "",
-        f"{campaign.seconds / 60:.1f} minutes in {jobs} processes: {total['runs']:,} seeds, {total['operations begun']:,} "
-        f"operations and {total['events']:,} events; {len(campaign.all.violations)} violations. The longest history of",
-        f"an object had {total['longest history']} records, the slowest operation of a client alone took "
-        f"{total['most rounds alone']} round trips.",
+        f"{campaign.seconds / 60:.1f} minutes, {jobs} processes. {total['runs']:,} seeds, "
+        f"{total['operations begun']:,} operations, {total['events']:,} events;",
+        f"{len(campaign.all.violations)} violations. The longest history of an object had {total['longest history']} "
+        "records; the slowest operation of",
+        f"a client alone took {total['most rounds alone']} round trips.",
         "",
         *campaign.table(),
     )

@@ -60,7 +60,7 @@ class Tally:
         )
         yield "sometimes:"
         for name in SOMETIMES:
-            yield f"{total[name] or 'NEVER':>12}  {name}"
+            yield f"{total[name] or 'never':>12}  {name}"
         yield "counters:"
         for name in sorted(set(total) - set(SOMETIMES)):
             yield f"{total[name]:>12}  {name}"
