@@ -1,13 +1,15 @@
 """Running one seed or many, and what came of it."""
 
+import os
 import signal
+import threading
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from types import TracebackType
 from typing import Final, Self
 
@@ -70,7 +72,7 @@ class Workers:
 
     def __init__(self, jobs: int) -> None:
         self._ahead = AHEAD * jobs
-        self._pool = None if jobs == 1 else ProcessPoolExecutor(jobs, get_context("spawn"), _leave_interrupts_to_parent)
+        self._pool = None if jobs == 1 else ProcessPoolExecutor(jobs, get_context("spawn"), _obey_parent)
 
     def __enter__(self) -> Self:
         return self
@@ -102,5 +104,14 @@ class Workers:
                 future.cancel()
 
 
-def _leave_interrupts_to_parent() -> None:
+def _obey_parent() -> None:
+    """Leave Ctrl-C to the parent, and end when it has been killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
