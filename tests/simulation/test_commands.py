@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -59,7 +61,9 @@ def test_several_processes_find_the_same_in_the_same_order() -> None:
         assert next(iter(two.run(in_turn(1)))).plan == Plan(1), "plans without end are asked for as runs end"
 
 
-def test_ctrl_c_stops_a_range_and_says_what_was_done() -> None:
+@pytest.fixture
+def campaign_process() -> Iterator[subprocess.Popen[str]]:
+    """A campaign with two workers that has been under way for some seconds."""
     arguments = [sys.executable, "-m", "tests.simulation", "--minutes", "5", "--jobs", "2"]
     running = subprocess.Popen(
         arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -67,16 +71,37 @@ def test_ctrl_c_stops_a_range_and_says_what_was_done() -> None:
     try:
         assert running.stderr is not None
         assert running.stderr.readline().startswith("... seed ")
-        began = time.monotonic()
-        os.killpg(running.pid, signal.SIGINT)  # as a terminal does: workers too
-        out, err = running.communicate(timeout=60)
+        yield running
     finally:
         running.kill()
-    assert running.returncode == 2
-    assert time.monotonic() - began < 60
+        running.communicate()
+
+
+def test_ctrl_c_stops_a_range_and_says_what_was_done(campaign_process: subprocess.Popen[str]) -> None:
+    os.killpg(campaign_process.pid, signal.SIGINT)  # as a terminal does: workers too
+    out, err = campaign_process.communicate(timeout=60)
+    assert campaign_process.returncode == 2
     assert "seeds, 0 violations; " in out
     assert "| all | " in out
     assert err.splitlines()[-1] == "stopped by Ctrl-C: this is what was done until then"
+
+
+def test_workers_end_with_their_parent(campaign_process: subprocess.Popen[str]) -> None:
+    def alive() -> int:
+        count = 0
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # it may end meanwhile
+                state, _, group = path.read_text().rpartition(")")[2].split()[:3]
+                count += int(group) == campaign_process.pid and state != "Z"
+        return count
+
+    assert alive() >= 3
+    campaign_process.kill()
+    campaign_process.wait()
+    until = time.monotonic() + 30
+    while alive():
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 def test_a_campaign_counts_each_configuration_and_mode() -> None:
