@@ -86,22 +86,20 @@ class Evidence:
         self._count(issuer, Ground.BAD_MACS, reporter, wall_ns)
         self._count(reporter, Ground.COMPLAINTS, issuer, wall_ns)
         for one, other in ((issuer, reporter), (reporter, issuer)):
-            opponents = self._opponents[one] = self._opponents.get(one, 0) | 1 << other
-            if self._quorums.exceeds_malevolent(opponents):  # or else all of them lie
-                self._proven |= 1 << one
+            self._opponents[one] = self._opponents.get(one, 0) | 1 << other
 
     def is_proven(self, server: int) -> bool:
         """Whether a server has done what a correct one cannot."""
         return self._proven >> server & 1 == 1
 
     def findings(self) -> list[Finding]:
-        """All of it, by server; of two that disagree, one that is proven to lie explains the disagreement."""
+        """All of it, by server; of two that disagree, one that lies or that more disagree with explains it."""
         found: list[Finding] = []
         for server in range(self._quorums.n):
             for ground in Ground:
                 others = [o for s, g, o in self._entries if s == server and g is ground]
                 if ground in (Ground.BAD_MACS, Ground.COMPLAINTS) and not self._is_outvoted(server):
-                    others = [other for other in others if not self.is_proven(other)]
+                    others = [other for other in others if not (self.is_proven(other) or self._is_outvoted(other))]
                 if others:
                     found.append(self._finding(server, ground, sorted(others)))
         return found
@@ -115,6 +113,11 @@ class Evidence:
         entry.detail = detail or entry.detail
 
     def _is_outvoted(self, server: int) -> bool:
+        """Whether a server disagrees with more than can lie.
+
+        That is no proof: a history is refused for its times too, and a malevolent one can hand correct servers a time
+        that some correct clocks allow and others do not.
+        """
         return self._quorums.exceeds_malevolent(self._opponents.get(server, 0))
 
     def _finding(self, server: int, ground: Ground, others: list[int]) -> Finding:
@@ -122,8 +125,8 @@ class Evidence:
         count = sum([entry.count for entry in entries])
         first, last = min([entry.first_ns for entry in entries]), max([entry.last_ns for entry in entries])
         disagree = ground in (Ground.BAD_MACS, Ground.COMPLAINTS)
-        proof = self._is_outvoted(server) if disagree else ground in _PROOF
-        text = text_of(ground, count, others, proof, entries[0].detail)
+        proof = ground in _PROOF
+        text = text_of(ground, count, others, proof, entries[0].detail, disagree and self._is_outvoted(server))
         return Finding(server, ground, proof, count, first, last, text)
 
 
@@ -132,10 +135,12 @@ def is_vouched_for(quorums: QuorumSystem, server: int, tellers: Iterable[int]) -
     return quorums.exceeds_malevolent(mask_of([teller for teller in set(tellers) if teller != server]))
 
 
-def text_of(ground: Ground, count: int, others: Sequence[int], proof: bool, detail: str) -> str:
-    """A finding in words, to follow on the server's number."""
-    who = "of which more than can lie" if proof else "one of the two lies, nobody can tell which"
-    if len(others) > 1 and not proof:
+def text_of(ground: Ground, count: int, others: Sequence[int], proof: bool, detail: str, outvoted: bool = False) -> str:
+    """A finding in words, to follow on the server's number; ``outvoted`` by others, more than can lie."""
+    who = "one of the two lies, nobody can tell which"
+    if outvoted:
+        who = "more than can lie, so it lies, or it met a time that is too late for some clocks"
+    elif len(others) > 1:
         who = "it lies or all of these do"
     named = f"server{'s' if len(others) > 1 else ''} {', '.join(map(str, others))}"
     if ground is Ground.WRONG_ANSWER:

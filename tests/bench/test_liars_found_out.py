@@ -42,10 +42,10 @@ class Trace:
 LEAVES: dict[str, Trace | None] = {
     "wrong-answers": Trace("wrong-answer", proof=True),
     "wrong-data": Trace("wrong-data", proof=None),
-    "corrupt-macs": Trace("bad-macs", proof=True),
+    "corrupt-macs": Trace("bad-macs", proof=False),
     "corrupt-mac": Trace("bad-macs", proof=False),
     "forged-barriers": None,  # whoever was sent a barrier that nobody else got shows the same
-    "forged-times": Trace("bad-macs", proof=True),
+    "forged-times": Trace("bad-macs", proof=False),
     "complaints": Trace("complaints", proof=True),
     "refusals": None,  # a busy replica refuses too
     "mutations": Trace("malformed wrong-answer bad-macs", proof=True),

@@ -28,6 +28,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="only what the test suite tries, without the simulator")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"of each mode of the simulator (default {SEEDS})")
     parser.add_argument("--list", action="store_true", help="say what the mutants are and try none")
+    parser.add_argument("--markdown", action="store_true", help="print the table for a document")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdicts to a file")
     return parser.parse_args(argv)
 
@@ -52,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"[{place}/{len(chosen)}] {mutant.name} ", end="", file=sys.stderr, flush=True)
         verdicts.append(try_mutant(mutant, 0 if arguments.quick else arguments.seeds))
         print(f"{verdicts[-1].word} in {verdicts[-1].seconds:.1f} s", file=sys.stderr, flush=True)
-    print(_table(verdicts))
+    print(_markdown(verdicts) if arguments.markdown else _table(verdicts))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps([_plain(verdict) for verdict in verdicts], indent=1) + "\n")
     unsound = [verdict.mutant.name for verdict in verdicts if not verdict.sound]
@@ -76,6 +77,15 @@ def _table(verdicts: Sequence[Verdict]) -> str:
     for verdict in verdicts:
         killer = (verdict.killer or "-").removeprefix("tests/")
         rows.append(f"{verdict.mutant.name:{width}}  {verdict.word:11}  {killer}")
+    return "\n".join(rows)
+
+
+def _markdown(verdicts: Sequence[Verdict]) -> str:
+    rows = ["| mutant | breaks | verdict | killed by |", "| --- | --- | --- | --- |"]
+    for verdict in verdicts:
+        breaks = " ".join((verdict.mutant.apply.__doc__ or "").split()).replace("|", "\\|")
+        killer = f"`{verdict.killer.removeprefix('tests/')}`" if verdict.killer else "-"
+        rows.append(f"| `{verdict.mutant.name}` | {breaks} | {verdict.word} | {killer} |")
     return "\n".join(rows)
 
 

@@ -313,19 +313,28 @@ def no_probing() -> None:
     EVIDENCE,
     f"{FINDINGS}::test_one_of_two_that_disagree_lies_and_nobody_can_tell_which",
 )
-def a_disagreement_is_proof() -> None:
-    """Whoever is complained about is a liar, and so is who complains."""
-    rewrite(ev.Evidence.disagree, ("if self._quorums.exceeds_malevolent(opponents):", "if True:"))
+def a_disagreement_outvotes() -> None:
+    """Whoever is complained about is as good as found out, and so is who complains."""
+    rewrite(ev.Evidence._is_outvoted, ("self._quorums.exceeds_malevolent(self._opponents.get(server, 0))", "True"))
 
 
 @mutant(
     "one of two lies, nobody can tell which",
     EVIDENCE,
-    f"{FINDINGS}::test_who_disagrees_with_more_than_can_lie_lies_and_that_explains_it",
+    f"{FINDINGS}::test_who_disagrees_with_more_than_can_lie_explains_it_and_is_not_proven",
 )
-def no_disagreement_is_proof() -> None:
-    """However many servers one disagrees with, it may be right."""
-    rewrite(ev.Evidence.disagree, ("if self._quorums.exceeds_malevolent(opponents):", "if False:"))
+def many_disagreements_are_proof() -> None:
+    """As if histories were refused for their MACs alone."""
+    rewrite(ev.Evidence.is_proven, ("self._proven >> server & 1 == 1", "self._is_outvoted(server)"))
+
+
+@mutant(
+    "one of two lies, nobody can tell which",
+    EVIDENCE,
+    f"{FINDINGS}::test_who_disagrees_with_more_than_can_lie_explains_it_and_is_not_proven",
+)
+def nobody_is_outvoted() -> None:
+    """However many servers one disagrees with, it is one word against another."""
     rewrite(
         ev.Evidence._is_outvoted,
         ("self._quorums.exceeds_malevolent(self._opponents.get(server, 0))", "False"),

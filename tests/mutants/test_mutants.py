@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutants.__main__ import main
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.mutant import Mutant, PatchPointMoved, rewrite
 from tests.mutants.running import try_mutant
@@ -45,6 +46,12 @@ def test_a_mutant_that_nothing_notices_survives() -> None:
         del MUTANTS[harmless.name]
     assert [v.word for v in (survived, untried, superfluous)] == ["SURVIVED", "NOT TRIED", "superfluous"]
     assert [v.sound for v in (survived, untried, superfluous)] == [False, False, True]
+
+
+def test_the_table_for_documents(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--only", QUICK[0], "--quick", "--markdown"]) == 0
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith(f"| `{QUICK[0]}`")]
+    assert [row[2] for row in rows] == ["killed"]
 
 
 def _add(one: int, other: int) -> int:

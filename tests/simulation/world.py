@@ -26,6 +26,8 @@ STORM_EVENTS: Final = 3_000
 """How long the worst of it lasts; then faults get rarer, or clients might never have done anything."""
 EVENTS_MAX: Final = 12_000
 SECONDS_MAX: Final = 60.0
+OPERATIONS_MIN: Final = 20
+"""A run that has seen fewer when its events or seconds are over goes on as long again, in fair weather."""
 ISOLATED_ROUNDS_MAX: Final = 80
 """Round trips that an isolated client may need per operation and object; runs of the rules' model stay below 40."""
 ISOLATED_SECONDS_MAX: Final = 120.0
@@ -153,6 +155,7 @@ class World:
         self.rogues = [Rogue(self, ROGUES + i) for i in range(chance.choice((0, 1, 2)))]
         self._operations_wanted = chance.choice((20, 25, 40)) if self.plan.mode == "safety" else 20
         self._faults_on = True
+        self._extent = 1
 
     # ---- what its parts ask
 
@@ -210,7 +213,7 @@ class World:
         for client in self.clients:
             client.start()
         self.clock.after(self._fault_every_s, self._fault)
-        while self.clock.events < EVENTS_MAX and self.clock.now < SECONDS_MAX and not self._work_done():
+        while not self._exhausted() and not self._work_done():
             if not self.clock.step():
                 break
             if self.clock.events == STORM_EVENTS:
@@ -230,6 +233,16 @@ class World:
 
     def _work_done(self) -> bool:
         return not self.more_work() and self.clock.events >= 300 and all(client.idle() for client in self.clients)
+
+    def _exhausted(self) -> bool:
+        if self.clock.events < EVENTS_MAX * self._extent and self.clock.now < SECONDS_MAX * self._extent:
+            return False
+        if self._extent > 1 or len(self.journal.operations) >= OPERATIONS_MIN:
+            return True
+        self._extent = 2
+        self.rates = dict.fromkeys(self.rates, 0.0)
+        self.network.heal()
+        return False
 
     def _abate(self) -> None:
         self.rates = {fault: rate / 10 for fault, rate in self.rates.items()}
