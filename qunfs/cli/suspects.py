@@ -50,7 +50,7 @@ def _told_by_replicas(loaded: "Cluster", rows: Sequence[Mapping[str, Any]]) -> I
         times = max(finding.times for finding in by_teller.values())
         first = min(finding.first_ns for finding in by_teller.values())
         last = max(finding.last_ns for finding in by_teller.values())
-        text = text_of(ground, times, (), proof, "")
+        text = text_of(ground, times, (), "")
         if not proof:
             text += "; unless who tells it lies"
         several = "s" if len(by_teller) > 1 else ""

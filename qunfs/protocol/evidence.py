@@ -126,7 +126,7 @@ class Evidence:
         first, last = min([entry.first_ns for entry in entries]), max([entry.last_ns for entry in entries])
         disagree = ground in (Ground.BAD_MACS, Ground.COMPLAINTS)
         proof = ground in _PROOF
-        text = text_of(ground, count, others, proof, entries[0].detail, disagree and self._is_outvoted(server))
+        text = text_of(ground, count, others, entries[0].detail, disagree and self._is_outvoted(server))
         return Finding(server, ground, proof, count, first, last, text)
 
 
@@ -135,7 +135,7 @@ def is_vouched_for(quorums: QuorumSystem, server: int, tellers: Iterable[int]) -
     return quorums.exceeds_malevolent(mask_of([teller for teller in set(tellers) if teller != server]))
 
 
-def text_of(ground: Ground, count: int, others: Sequence[int], proof: bool, detail: str, outvoted: bool = False) -> str:
+def text_of(ground: Ground, count: int, others: Sequence[int], detail: str, outvoted: bool = False) -> str:
     """A finding in words, to follow on the server's number; ``outvoted`` by others, more than can lie."""
     who = "one of the two lies, nobody can tell which"
     if outvoted:

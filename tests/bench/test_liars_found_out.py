@@ -46,7 +46,7 @@ LEAVES: dict[str, Trace | None] = {
     "corrupt-mac": Trace("bad-macs", proof=False),
     "forged-barriers": None,  # whoever was sent a barrier that nobody else got shows the same
     "forged-times": Trace("bad-macs", proof=False),
-    "complaints": Trace("complaints", proof=True),
+    "complaints": Trace("complaints", proof=False),
     "refusals": None,  # a busy replica refuses too
     "mutations": Trace("malformed wrong-answer bad-macs", proof=True),
     "replay": Trace("denied", proof=False),
