@@ -54,6 +54,7 @@ def _fetch(means: Means, items: list[Item]) -> Running:
             if item.call.large:
                 whole_from = next((s for s in order if s in means.rpc.reachable), order[0])
                 break
+        asked_for_all = [item for item in pending if item.everyone_whole]
         views_max = means.limits.views_tried_max
         phase = QueryRound(means.quorums, means.cache, pending, order, whole_from, len(items) == 1, views_max)
         yield phase
@@ -62,7 +63,11 @@ def _fetch(means: Means, items: list[Item]) -> Running:
         pending = [item for item in pending if item.result is None]
         if not pending:
             break
-        unsettled = [i for i in pending if i.at is None and i.seen is None and not i.everyone_whole]
+        unsettled = [
+            item
+            for item in pending
+            if item.at is None and item.seen is None and (not item.everyone_whole or item in asked_for_all)
+        ]
         if unsettled:
             yield from _make_answerable(means, unsettled)
         attempt += 1

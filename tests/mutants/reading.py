@@ -1,6 +1,7 @@
 """Broken queries: what makes an answer count."""
 
 from qunfs.protocol import answering as an
+from qunfs.protocol import fetching as fe
 from qunfs.protocol import querying as qy
 from tests.mutants.mutant import mutant, rewrite
 
@@ -194,3 +195,13 @@ def long_answers_unchecked() -> None:
             "                answer = answer_digest(answer)",
         ),
     )
+
+
+@mutant(
+    "a query that cannot be answered is repaired",
+    QUERIES,
+    f"{QUERYING}::test_a_query_that_wants_all_answers_whole_is_repaired_too",
+)
+def no_repair_once_answers_are_wanted_whole() -> None:
+    """Once everybody is asked for long answers nothing is repaired any more."""
+    rewrite(fe._fetch, ("(not item.everyone_whole or item in asked_for_all)", "not item.everyone_whole"))

@@ -1,6 +1,10 @@
 """Rounds of queries: long answers, named versions, proofs on siblings."""
 
+from random import Random
+
+from qunfs.protocol.client import Client
 from qunfs.protocol.execution import Code
+from qunfs.protocol.fetching import _fetch
 from qunfs.protocol.history import (
     ZERO,
     ZERO_HISTORY,
@@ -12,8 +16,10 @@ from qunfs.protocol.history import (
 from qunfs.protocol.history_cache import HistoryCache
 from qunfs.protocol.messages import Query, QueryReply, QueryResult, Shown
 from qunfs.protocol.operation import Call, Operation
+from qunfs.protocol.planning import Identity
 from qunfs.protocol.querying import Item, QueryRound, answer_digest
 from qunfs.protocol.quorum import threshold
+from qunfs.protocol.steps import Queue
 from qunfs.protocol.trust import Trust
 from qunfs.protocol.wire import parse_to_server_untrusted
 from tests.protocol.scripted import CREDENTIALS
@@ -97,3 +103,16 @@ def test_when_the_long_answer_is_a_lie_everybody_is_asked_for_it_next() -> None:
     assert all(_asked_for_whole(again, server) for server in range(6))
     assert _judged(again, {0: b"a lie", **dict.fromkeys(range(1, 5), LONG)}) is True
     assert item.answer().value == LONG
+
+
+def test_a_query_that_wants_all_answers_whole_is_repaired_too() -> None:
+    """The long answer was a lie; before everybody was asked for it a partial update had taken the quorum away."""
+    client = Client(Identity(1, bytes(16)), threshold(1), SIMULATED, Random(1).random)
+    item = _item()
+    steps = _fetch(client._means, [item])
+    lied = next(steps)
+    assert isinstance(lied, QueryRound)
+    assert _judged(lied, {0: b"a lie", **dict.fromkeys(range(1, 6), answer_digest(LONG))}) is None
+    asks_all = steps.send(True)
+    assert isinstance(asks_all, QueryRound), "it agreed on what to ask for"
+    assert isinstance(steps.send(True), Queue), "nobody agreed on anything: a repair begins"
