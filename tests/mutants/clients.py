@@ -129,6 +129,16 @@ def left_out_for_good() -> None:
 
 
 @mutant(
+    "doubts that do not help are dropped",
+    "docs/decisions/0003",
+    "tests/protocol/test_trust.py::test_doubts_that_do_not_help_are_dropped",
+)
+def doubted_for_good() -> None:
+    """What explains all complaints is believed whatever comes of it."""
+    rewrite(tr.Trust.reconsider, ("self._explained, self._futile, self._explanations = 0, 0, [()]", "pass"))
+
+
+@mutant(
     "suspected servers' views come last",
     REPAIR,
     f"{SCENARIOS}::test_bad_macs_for_some_servers_hold_nobody_up",

@@ -28,3 +28,21 @@ def test_who_is_malevolent_is_left_out_again_as_soon_as_it_is_accused() -> None:
         for _ in range(20):
             trust.reconsider()
         assert trust.preference(0).view
+
+
+def test_doubts_that_do_not_help_are_dropped() -> None:
+    """A liar handed server 2 a time that is too late for the clocks of the others; with one more down none is left."""
+    system = threshold(b=1, t=2)
+    trust = Trust(system)
+    trust.reached([server for server in range(system.n) if server != 0])
+    for reporter in (1, 3, 4, 8):
+        trust.accuse(2, reporter)
+    for reporter in (2, 3, 6, 1, 4, 8):
+        trust.accuse(7, reporter)
+    attempts, doubted = 0, set()
+    while trust.left_out(2) or not attempts:
+        trust.reconsider()
+        doubted.add(trust.left_out(2))
+        attempts += 1
+        assert attempts < 20
+    assert True in doubted, "they are what explains all complaints"
