@@ -168,8 +168,8 @@ class Trust:
             self._disagreements.clear()
             self._explained, self._explanations = 0, [()]
         if self._futile and self._futile % (_PATIENCE * len(self._explanations)) == 0:
-            # Doubts did not help: they may leave no quorum that can be reached, as when clocks differ on which times are
-            # too late to be honest and correct servers have been accused.  Whoever is malevolent is soon accused again.
+            # Doubts did not help: they may leave no quorum that can be reached, as when clocks differ on which times
+            # are too late to be honest and correct servers were accused.  Who is malevolent is soon accused again.
             self._reporters.clear()
             self._disagreements.clear()
             self._explained, self._futile, self._explanations = 0, 0, [()]
