@@ -66,7 +66,7 @@ def test_a_full_disk_under_the_records_does_not_end_the_mount(made: Cluster, mon
 
     monkeypatch.setattr(mounts, "write_record", full)
     monkeypatch.setattr(mount_process, "RECORD_SECONDS", 0.001)
-    core = SimpleNamespace(waiting=lambda: None, statistics=lambda: {"operations": len(tried)})
+    core = SimpleNamespace(waiting=lambda: None, statistics=lambda: {"operations": len(tried)}, findings=list)
     request = MountRequest(made, Path("/srv/m"), "client-1", Path("/srv/contents"), {}, 30.0)
 
     async def keep() -> None:

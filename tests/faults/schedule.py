@@ -18,7 +18,8 @@ from enum import Enum
 from random import Random
 from typing import Final
 
-from bench.malevolent import KINDS
+KINDS: Final = ("amnesia", "corrupt-macs", "silent", "stale", "wrong-answers")
+"""Those of bench.malevolent of which it is known what they leave behind; test_liars_found_out.py has all."""
 
 FOR_GOOD: Final = frozenset({"stale", "amnesia", "corrupt-macs"})
 

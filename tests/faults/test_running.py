@@ -12,10 +12,9 @@ from random import Random
 import pytest
 
 from bench import system
-from bench.malevolent import KINDS
 from qunfs.protocol.quorum import threshold
 from tests.faults.running import CLIENTS, SOURCES, Plan, run
-from tests.faults.schedule import What, schedule
+from tests.faults.schedule import KINDS, What, schedule
 from tests.simulation.linearizability import Verdict
 
 PLANS = [Plan(seed=7, b=1, operations=1800, moves=36), Plan(seed=22, b=2, operations=1800, moves=36)]

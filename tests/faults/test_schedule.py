@@ -2,8 +2,7 @@ from collections import Counter
 
 import pytest
 
-from bench.malevolent import KINDS
-from tests.faults.schedule import FOR_GOOD, Move, Schedule, Servers, State, What, schedule
+from tests.faults.schedule import FOR_GOOD, KINDS, Move, Schedule, Servers, State, What, schedule
 
 MAY_BE = {
     What.KILL: {State.WELL, State.STOPPED, State.LYING},
