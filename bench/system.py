@@ -134,10 +134,20 @@ def _set_up(directory: Path, b: int, durability: str, tell: Callable[[str], obje
     return system
 
 
-def tear_down(directory: Path) -> None:
-    """End every process and mount that belongs to a temporary system and remove its directory; again does no harm."""
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Signals that want the block to end are ignored in it."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in INTERRUPTIONS}
     try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def tear_down(directory: Path) -> None:
+    """End every process and mount that belongs to a temporary system and remove its directory; again does no harm."""
+    with _uninterrupted():
         _signal_all(directory, signal.SIGKILL, program="postmark")
         for mountpoint in mounts.mounted_below(directory):
             try:
@@ -152,21 +162,14 @@ def tear_down(directory: Path) -> None:
         if left:
             raise LocalError(f"processes {left} could not be stopped; their files are in {directory}")
         shutil.rmtree(directory, ignore_errors=True)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def kill_all(directory: Path) -> None:
     """End every process that belongs to a directory at once, stopped ones too; again does no harm."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in INTERRUPTIONS}
-    try:
+    with _uninterrupted():
         for _ in range(2):  # one that is just being started shows no command line yet
             processes.wait_gone(_signal_all(directory, signal.SIGKILL), STOP_SECONDS_MAX)
             time.sleep(processes.POLL_SECONDS)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _signal_all(directory: Path, number: signal.Signals, program: str = "") -> list[int]:

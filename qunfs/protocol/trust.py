@@ -124,7 +124,6 @@ class Trust:
         for issuer in sorted({issuer for _, issuer in pairs}):
             if self.is_server(issuer) and issuer != reporter:
                 self.evidence.disagree(issuer, reporter, self._wall_ns())
-        self._preferences.clear()
 
     def denied(self, server: int) -> None:
         """A server says that it has accepted what its histories do not show."""
