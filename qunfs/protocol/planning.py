@@ -17,10 +17,6 @@ from qunfs.protocol.operation import Operation
 from qunfs.protocol.quorum import QuorumSystem, servers_of
 from qunfs.protocol.trust import Trust
 
-EVERYONE: Final = -1
-"""The bitmap of all servers, however many there are."""
-
-
 class Prepared:
     """A request and the candidate that it makes at every replica that accepts it."""
 
@@ -86,30 +82,37 @@ class Planner:
     def _ranked(self, obj: int, servers: Container[int]) -> list[int]:
         return [s for s in self._trust.preference(obj).to_show if s in servers]
 
-    def _held(self, obj: int, among: int) -> dict[int, ReplicaHistory]:
-        held = self._cache.authenticated(obj)
-        return held if among == EVERYONE else {s: history for s, history in held.items() if among >> s & 1}
+    def _masks(self, obj: int, servers: Container[int], ahead: int) -> Iterator[int]:
+        """Whose histories to show, best first; all with as many of those ahead as one view can hold."""
+        ranked = sorted(self._ranked(obj, servers), key=lambda s: not ahead >> s & 1)
+        needed = 0
+        for place, mask in enumerate(self._quorums.views_within(ranked, self._views_max)):
+            if place == 0:
+                needed = mask & ahead
+            if mask & needed == needed:
+                yield mask
 
-    def _views(self, obj: int, held: Mapping[int, ReplicaHistory]) -> Iterator[ObjectHistorySet]:
-        for mask in self._quorums.views_within(self._ranked(obj, held), self._views_max):
+    def _views(self, obj: int, held: Mapping[int, ReplicaHistory], ahead: int) -> Iterator[ObjectHistorySet]:
+        for mask in self._masks(obj, held, ahead):
             yield history_set(obj, held, servers_of(mask))
 
     # ---- METHOD
 
-    def method(self, operation: Operation, fresh: frozenset[int], among: int = EVERYONE) -> Prepared | None:
+    def method(self, operation: Operation, fresh: frozenset[int], ahead: int = 0) -> Prepared | None:
         """A METHOD request from what is held, or None when it does not allow one.
 
-        ``fresh`` objects are shown with no history at all: their version is ⟨0⟩.  ``among``: whose histories to show.
+        ``fresh`` objects are shown with no history at all: their version is ⟨0⟩.  ``ahead``: whose histories must be
+        shown.
         """
-        views = self.method_views(operation.objects, fresh, among)
+        views = self.method_views(operation.objects, fresh, ahead)
         return None if views is None else self._prepare(Kind.METHOD, operation, views, operation.objects)
 
     def method_views(
-        self, objects: Sequence[int], fresh: frozenset[int], among: int = EVERYONE
+        self, objects: Sequence[int], fresh: frozenset[int], ahead: int = 0
     ) -> list[ObjectHistorySet] | None:
-        """Views of some servers under which every object classifies METHOD, given all proofs at hand."""
-        if among != EVERYONE:
-            return self.searched_views(objects, fresh, among)
+        """Views under which every object classifies METHOD, given all proofs at hand."""
+        if ahead:
+            return self.searched_views(objects, fresh, ahead)
         return self.agreed_views(objects, fresh) or self.searched_views(objects, fresh)
 
     def agreed_views(self, objects: Sequence[int], fresh: frozenset[int]) -> list[ObjectHistorySet] | None:
@@ -133,13 +136,13 @@ class Planner:
         return None
 
     def searched_views(
-        self, objects: Sequence[int], fresh: frozenset[int], among: int = EVERYONE
+        self, objects: Sequence[int], fresh: frozenset[int], ahead: int = 0
     ) -> list[ObjectHistorySet] | None:
         """The same in general: objects may use different views, and a proof found anywhere holds for all of them."""
-        held = {obj: self._held(obj, among) for obj in objects if obj not in fresh}
+        held = {obj: self._cache.authenticated(obj) for obj in objects if obj not in fresh}
         first: list[ObjectHistorySet] = []
         for obj in objects:
-            view = ObjectHistorySet(obj, ()) if obj in fresh else next(self._views(obj, held[obj]), None)
+            view = ObjectHistorySet(obj, ()) if obj in fresh else next(self._views(obj, held[obj], ahead), None)
             if view is None:
                 return None
             first.append(view)
@@ -148,7 +151,7 @@ class Planner:
         established = proven(self._quorums, self.proofs(objects))
         chosen: list[ObjectHistorySet] = []
         for obj in objects:
-            options = iter((ObjectHistorySet(obj, ()),)) if obj in fresh else self._views(obj, held[obj])
+            options = iter((ObjectHistorySet(obj, ()),)) if obj in fresh else self._views(obj, held[obj], ahead)
             view = next((v for v in options if self._all_method((v,), established)), None)
             if view is None:
                 return None
@@ -160,15 +163,14 @@ class Planner:
 
     # ---- repair
 
-    def repair(self, objects: frozenset[int], wanted: Sequence[int], turn: int, among: int = EVERYONE) -> Plan:
+    def repair(self, objects: frozenset[int], wanted: Sequence[int], turn: int, ahead: int = 0) -> Plan:
         """One step towards METHOD on the wanted objects, from one joint read of ``objects``."""
-        if self.method_views(sorted(wanted), frozenset(), among) is not None:
+        if self.method_views(sorted(wanted), frozenset(), ahead) is not None:
             return Ready()
-        held = {obj: self._held(obj, among) for obj in sorted(objects)}
+        held = {obj: self._cache.authenticated(obj) for obj in sorted(objects)}
         both = [s for s in range(self._quorums.n) if all(s in h for h in held.values())]
         established = proven(self._quorums, self._evidence(objects, self._quorums.n))
-        ranked = self._ranked(sorted(wanted)[0], both)
-        masks = list(self._quorums.views_within(ranked, self._views_max))
+        masks = self._masks(sorted(wanted)[0], both, ahead)
         views = [{o: history_set(o, h, servers_of(mask)) for o, h in held.items()} for mask in masks]
         search = _Search(self._quorums, views, established)
         return self._step(search, held, turn)

@@ -1,16 +1,16 @@
 """Repair: barriers, copies and inline repairs (Figure 3, ``c_repair``, lines 500-507)."""
 
 from qunfs.protocol.messages import QueryItem
-from qunfs.protocol.planning import EVERYONE, Inline, NeedObjects, Ready, Stuck
+from qunfs.protocol.planning import Inline, NeedObjects, Ready, Stuck
 from qunfs.protocol.querying import Reading
 from qunfs.protocol.steps import Means, Running
 from qunfs.protocol.update_round import adopt, send
 
 
-def repair(means: Means, wanted: tuple[int, ...], home: int, afresh: bool = False) -> Running:
+def repair(means: Means, wanted: tuple[int, ...], home: int, ahead: int = 0) -> Running:
     """Barriers, copies and inline repairs until every wanted object calls for a METHOD.
 
-    ``afresh``: METHODs that were called for have come to nothing, so go at first by what servers say now.
+    ``ahead``: servers that took no METHOD, so go at first by what they show.
     """
     need = frozenset(wanted)
     turn = 0
@@ -20,7 +20,7 @@ def repair(means: Means, wanted: tuple[int, ...], home: int, afresh: bool = Fals
             yield means.backoff(turn)
         read = JointRead(means, need, wanted, home)
         yield read
-        plan = means.planner.repair(need, wanted, turn, read.replied if afresh and turn == 0 else EVERYONE)
+        plan = means.planner.repair(need, wanted, turn, ahead if turn == 0 else 0)
         if isinstance(plan, Ready):
             return
         if isinstance(plan, NeedObjects):

@@ -6,7 +6,6 @@ from qunfs.protocol.errors import LocalError, OperationRefused
 from qunfs.protocol.execution import Code
 from qunfs.protocol.messages import Status
 from qunfs.protocol.operation import Call, Operation
-from qunfs.protocol.planning import EVERYONE
 from qunfs.protocol.repairing import repair
 from qunfs.protocol.steps import Means, Queue, Running, ids_and_types
 from qunfs.protocol.update_round import Outcome, UpdateRound, send
@@ -23,11 +22,11 @@ def update(means: Means, call: Call) -> Running:
     means.counters["updates"] += 1
     means.sequence += 1
     operation = _stamp(means, call, ids, types, means.sequence)
-    fresh, clock_tries, attempt, among = call.fresh, 0, 0, EVERYONE
+    fresh, clock_tries, attempt, ahead = call.fresh, 0, 0, 0
     while True:
-        prepared = means.planner.method(operation, fresh, among)
+        prepared = means.planner.method(operation, fresh, ahead)
         if prepared is None:
-            yield from repair(means, ids, call.home, afresh=among != EVERYONE)
+            yield from repair(means, ids, call.home, ahead)
             prepared = means.planner.method(operation, frozenset())
             if prepared is None:
                 continue
@@ -44,8 +43,9 @@ def update(means: Means, call: Call) -> Running:
         means.counters["retries"] += 1
         attempt += 1
         if attempt > 1:
-            # an old history of a server that is silent now may call for METHODs that one which is ahead never takes
-            among = phase.replied if means.quorums.contains_quorum(phase.replied) else EVERYONE
+            # views without a server that is ahead may call for ever for METHODs which it never takes: a liar shows
+            # what they call for and takes none either, or a server that is down showed it once
+            ahead = _ahead(phase)
             yield means.backoff(attempt)
 
 
@@ -60,6 +60,15 @@ def _result(outcome: Outcome) -> bytes:
     if outcome.code in (Code.OK, Code.FAILED):
         return outcome.answer
     raise OperationRefused(f"replicas refused the operation: {outcome.code.name.lower().replace('_', ' ')}")
+
+
+def _ahead(phase: UpdateRound) -> int:
+    """The servers that say that later things have happened than the METHOD is conditioned on."""
+    failed = 0
+    for reply, servers in phase.update_replies():
+        if reply.status is Status.FAIL:
+            failed |= servers
+    return failed
 
 
 def _raise_refusals(means: Means, phase: UpdateRound) -> None:

@@ -222,16 +222,22 @@ def barriers_again_and_again() -> None:
     rewrite(pl._Search.copies, ("return views if len(views) == len(group) else None", "return None"))
 
 
-@mutant("go by fresh histories when METHODs come to nothing", "protocol/updating.py", SCENARIOS)
-def old_histories_for_ever() -> None:
-    """A METHOD that one server cannot take is sent for ever, because of what a server that is down once showed."""
-    rewrite(up.update, ("among = phase.replied if", "among = EVERYONE if"))
+@mutant("who is ahead is shown when METHODs come to nothing", "docs/protocol.md", SCENARIOS)
+def whoever_is_ahead_need_not_be_shown() -> None:
+    """A METHOD that one server cannot take is sent for ever: a liar agrees, or a server that is down once did."""
+    rewrite(up.update, ("ahead = _ahead(phase)", "pass"))
 
 
-@mutant("go by fresh histories when METHODs come to nothing", "protocol/updating.py", SCENARIOS)
-def old_histories_in_repairs() -> None:
+@mutant("who is ahead is shown when METHODs come to nothing", "docs/protocol.md", SCENARIOS)
+def whoever_is_ahead_need_not_be_repaired() -> None:
     """A repair finds nothing to do for the same reason."""
-    rewrite(rp.repair, ("read.replied if afresh and turn == 0 else EVERYONE", "EVERYONE"))
+    rewrite(rp.repair, ("ahead if turn == 0 else 0", "0"))
+
+
+@mutant("who is ahead is shown when METHODs come to nothing", "docs/protocol.md", SCENARIOS)
+def whoever_is_ahead_is_merely_preferred() -> None:
+    """Other views, in which it is not shown, call for a METHOD."""
+    rewrite(pl.Planner._masks, ("needed = mask & ahead", "needed = 0"))
 
 
 @mutant("rotate among plans", REPAIR, PLANS)

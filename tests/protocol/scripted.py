@@ -225,10 +225,10 @@ class Scripted:
         client.wall_ns = self.wall_ns
         return client
 
-    def refused_append(self, client: Client) -> int:
-        """Let a client ask for what the ledger at A refuses; the round trips it took."""
+    def refused_append(self, client: Client, obj: int = A) -> int:
+        """Let a client ask for what a ledger refuses; the round trips it took."""
         before = client.rpc.counters["round_trips"]
-        call = Call("ledger.append", ((A, LEDGER),), pack((b"refused", (1000,))), CREDENTIALS, A)
+        call = Call("ledger.append", ((obj, LEDGER),), pack((b"refused", (1000,))), CREDENTIALS, obj)
         client.submit_update(call, self.now)
         return self._finish(client, 0) - before
 

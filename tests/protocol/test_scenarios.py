@@ -10,7 +10,7 @@ import pytest
 
 from qunfs.protocol.classify import setup
 from qunfs.protocol.history import Candidate, Kind, LogicalTimestamp, ObjectHistorySet, ReplicaHistory, barrier
-from qunfs.protocol.messages import Status
+from qunfs.protocol.messages import Shown, Status, Type
 from qunfs.protocol.quorum import servers_of
 from tests.protocol.scripted import LIAR, A, B, C, Scripted
 
@@ -200,9 +200,9 @@ def test_times_beyond_the_bound_are_culled() -> None:
         assert reply.culled == (() if status is Status.ACCEPTED else ((A, LIAR),))
 
 
-def _with_barrier_at(history: ReplicaHistory, time: int) -> ReplicaHistory:
+def _with_barrier_at(history: ReplicaHistory, time: int, obj: int = A) -> ReplicaHistory:
     lt = LogicalTimestamp(time, 1, 9, bytes(32))
-    return ReplicaHistory((*history.records, barrier(lt, (A,), (history.base.lt,))))
+    return ReplicaHistory((*history.records, barrier(lt, (obj,), (history.base.lt,))))
 
 
 def _replacing(view: ObjectHistorySet, server: int, history: ReplicaHistory) -> ObjectHistorySet:
@@ -228,3 +228,56 @@ def test_a_refusal_is_told_although_a_server_that_is_down_agreed_once() -> None:
     assert system.refused_append(client) == 2  # a read and the METHOD
     client.disconnected(4, system.now)
     assert system.refused_append(client) < 12
+
+
+class Unwilling(Scripted):
+    """The liar shows what most servers have when it is read, and takes no METHOD; with ``later`` as if it were ahead."""
+
+    later = updating = False
+
+    def _signed(self, objects: Sequence[int]) -> tuple[Shown, ...]:
+        if not self.later or not self.updating:
+            return super()._signed(objects)
+        histories = [_with_barrier_at(h, h.latest.lt.time + 5, o) for o in objects for h in (self.history(LIAR, o),)]
+        vectors = [self.authenticators[LIAR].tags(o, h).vector for o, h in zip(objects, histories, strict=True)]
+        return tuple(map(Shown, histories, vectors))
+
+    def _answer(self, server: int, client: int, payload: bytes) -> list[bytes]:
+        self.updating = payload[0] == Type.UPDATE
+        return super()._answer(server, client, payload)
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_refusal_is_told_although_a_liar_agrees_and_takes_no_method(later: bool) -> None:
+    """Of B server 0 is shown last: it is ahead with a record that lost, and server 5 says that it agrees with the rest.
+
+    Whatever the liar shows when it refuses, what it shows to the repair after that calls for a METHOD again.
+    """
+    system = Unwilling((B,))
+    system.send(system.request(Kind.METHOD, [B]), to=range(5))
+    rivals = [system.request(Kind.METHOD, [B], client=client) for client in (1, 2)]
+    rivals.sort(key=lambda request: setup(system.quorums, request).candidate.lt)
+    assert system.send(rivals[0], to=range(1, 5)) == [Status.ACCEPTED] * 4
+    assert system.send(rivals[1], to=[0]) == [Status.ACCEPTED]
+    system.mimicked, system.later = 1, later
+    client = system.client()
+    for server in range(6):
+        client.connected(server, system.now)
+    assert system.refused_append(client, B) < 15
+
+
+class TwoFaced(Scripted):
+    """The liar shows one server's history to reads, and another's to whoever sends it an update."""
+
+    def _answer(self, server: int, client: int, payload: bytes) -> list[bytes]:
+        self.mimicked = 1 if payload[0] == Type.QUERY else 0
+        return super()._answer(server, client, payload)
+
+
+@pytest.mark.parametrize("objects", [(B,), (B, C)])
+def test_an_update_takes_its_proofs_along(objects: tuple[int, ...]) -> None:
+    """Unlike a query it does not ask the liar again: servers judge by what the client was shown."""
+    world = TwoFaced(objects)
+    world.send(world.request(Kind.METHOD, objects), range(5))
+    world.send(world.request(Kind.METHOD, objects, servers=range(5)), (1, 2, 3, 4))
+    assert world.isolated("append", objects, lying=True) < 20
