@@ -18,7 +18,7 @@ from qunfs import cluster, processes
 from qunfs.protocol.authenticator import MAC_BYTES, Authenticator
 from qunfs.protocol.errors import MalformedMessage, QunfsError
 from qunfs.protocol.history import ZERO_HISTORY, Kind, ReplicaHistory
-from qunfs.protocol.messages import HEADER, Reply, Shown, Status, Type, UpdateReply
+from qunfs.protocol.messages import HEADER, Culled, Reply, Shown, Status, Type, UpdateReply
 from qunfs.protocol.operation import Registry
 from qunfs.protocol.quorum import QuorumSystem
 from qunfs.protocol.replica import Origin, Replica, Send
@@ -158,7 +158,7 @@ class Complaints(LyingReplica):
             return reply
         others = [server for server in range(self.quorums.n) if server != self.server]
         ids = objects[0] if objects else ()
-        return UpdateReply(Status.CULLED, culled=tuple((obj, s) for obj in ids for s in others))
+        return UpdateReply(Status.CULLED, culled=tuple(Culled(obj, s, False) for obj in ids for s in others))
 
 
 class Refusals(LyingReplica):

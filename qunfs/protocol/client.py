@@ -77,6 +77,8 @@ class Client:
         )
         self.counters: Counter[str] = self._means.counters
         self._now = 0.0
+        self._known: set[int] = set()
+        """The servers that were connected before."""
         self._next_ticket = 1
         self._works: dict[int, _Work] = {}
         self._by_phase: dict[int, _Work] = {}
@@ -111,6 +113,10 @@ class Client:
     def connected(self, server: int, now: float) -> None:
         """A connection to a server is up."""
         self._now = now
+        if server in self._known:
+            self._trust.returned |= 1 << server
+            self._pardon()
+        self._known.add(server)
         self._trust.reached(self.rpc.reachable | {server})
         self.rpc.connected(server, now)
 
@@ -160,12 +166,19 @@ class Client:
 
     # ---- running operations
 
+    def _pardon(self) -> None:
+        for server in self._trust.pardon(self.counters["operations"]):
+            self._means.cache.forget_all(server)
+            self.counters["pardons"] += 1
+
     def _submit(self, run: Running, now: float) -> int:
         self._now = now
         work = _Work(self._next_ticket, run, now)
         self._next_ticket += 1
         self._works[work.ticket] = work
         self.counters["operations"] += 1
+        if self._trust.returned:
+            self._pardon()
         if self._for_buffers or self._buffers < self._quorums.n:
             self._for_buffers.append(work)
         else:

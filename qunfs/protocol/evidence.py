@@ -22,9 +22,11 @@ class Ground(Enum):
     """It answered otherwise than more servers than can lie, for the same candidate or version: methods are
     deterministic, and who has not run the method says so."""
     BAD_MACS = "bad-macs"
-    """Other servers refused its histories, for their MACs or for times that cannot be."""
+    """Other servers refused its histories for their MACs."""
     COMPLAINTS = "complaints"
     """It refused histories of other servers: the other side of BAD_MACS."""
+    FUTURE = "future-times"
+    """It showed a time which no correct clock allows yet, if that of whoever noticed is right."""
     MALFORMED = "malformed"
     """It sent what no correct server sends, over a connection that only its key can open."""
     WRONG_DATA = "wrong-data"
@@ -50,6 +52,8 @@ class Finding(NamedTuple):
     first_ns: int
     last_ns: int
     text: str
+    others: tuple[int, ...] = ()
+    """The servers that it disagrees with, if that is what speaks against it."""
 
 
 class _Entry:
@@ -90,7 +94,7 @@ class Evidence:
 
     def is_proven(self, server: int) -> bool:
         """Whether a server has done what a correct one cannot."""
-        return self._proven >> server & 1 == 1
+        return self._proven >> server & 1 == 1 or self._is_outvoted(server)
 
     def findings(self) -> list[Finding]:
         """All of it, by server; of two that disagree, one that lies or that more disagree with explains it."""
@@ -99,7 +103,7 @@ class Evidence:
             for ground in Ground:
                 others = [o for s, g, o in self._entries if s == server and g is ground]
                 if ground in (Ground.BAD_MACS, Ground.COMPLAINTS) and not self._is_outvoted(server):
-                    others = [other for other in others if not (self.is_proven(other) or self._is_outvoted(other))]
+                    others = [other for other in others if not self.is_proven(other)]
                 if others:
                     found.append(self._finding(server, ground, sorted(others)))
         return found
@@ -115,8 +119,7 @@ class Evidence:
     def _is_outvoted(self, server: int) -> bool:
         """Whether a server disagrees with more than can lie.
 
-        That is no proof: a history is refused for its times too, and a malevolent one can hand correct servers a time
-        that some correct clocks allow and others do not.
+        Not all of them lie, so it does: correct servers hold nothing against each other's MACs.
         """
         return self._quorums.exceeds_malevolent(self._opponents.get(server, 0))
 
@@ -125,9 +128,10 @@ class Evidence:
         count = sum([entry.count for entry in entries])
         first, last = min([entry.first_ns for entry in entries]), max([entry.last_ns for entry in entries])
         disagree = ground in (Ground.BAD_MACS, Ground.COMPLAINTS)
-        proof = ground in _PROOF
-        text = text_of(ground, count, others, entries[0].detail, disagree and self._is_outvoted(server))
-        return Finding(server, ground, proof, count, first, last, text)
+        outvoted = disagree and self._is_outvoted(server)
+        proof = outvoted or ground in _PROOF
+        text = text_of(ground, count, others, entries[0].detail, outvoted)
+        return Finding(server, ground, proof, count, first, last, text, tuple(others) if disagree else ())
 
 
 def is_vouched_for(quorums: QuorumSystem, server: int, tellers: Iterable[int]) -> bool:
@@ -139,21 +143,23 @@ def text_of(ground: Ground, count: int, others: Sequence[int], detail: str, outv
     """A finding in words, to follow on the server's number; ``outvoted`` by others, more than can lie."""
     who = "one of the two lies, nobody can tell which"
     if outvoted:
-        who = "more than can lie, so it lies, or it met a time that is too late for some clocks"
+        who = "more than can lie, so it lies"
     elif len(others) > 1:
         who = "it lies or all of these do"
     named = f"server{'s' if len(others) > 1 else ''} {', '.join(map(str, others))}"
     if ground is Ground.WRONG_ANSWER:
         return f"{count} answers differed from what more servers than can lie gave for the same candidate or version"
     if ground is Ground.BAD_MACS:
-        return f"its histories were refused, for their MACs or times, by {named}: {who}"
+        return f"the MACs of its histories were refused by {named}: {who}"
     if ground is Ground.COMPLAINTS:
-        return f"it refused the histories, for their MACs or times, of {named}: {who}"
+        return f"it refused the MACs of histories of {named}: {who}"
     if ground is Ground.MALFORMED:
         last = f", the last: {detail[:_DETAIL_MAX]}" if detail else ""
         return f"{count} messages that no correct server sends, and the connection closed each time{last}"
     if ground is Ground.WRONG_DATA:
         return f"{count} object syncs or vouchings differed from what more servers than can lie agree on"
+    if ground is Ground.FUTURE:
+        return f"{count} times it showed a time that no correct clock allows yet, unless that of this machine is wrong"
     if ground is Ground.DENIED:
         return f"{count} times it said that it has accepted what the history it showed lacks; after repairs some may"
     return f"late {count} times with nothing said for seconds before, though connected: slow, stopped or silent"

@@ -74,9 +74,9 @@ class HistoryCache:
         return {server: held.history for held in self.of(obj) for server in servers_of(held.servers)}
 
     def authenticated(self, obj: int) -> dict[int, ReplicaHistory]:
-        """Those that are held with MACs and whose servers are not left out, so that they can be shown to others."""
+        """Those that are held with MACs and can be shown to others for all that is known of their servers and times."""
         with_macs = {s: held.history for held in self.of(obj) if held.vectors for s in servers_of(held.servers)}
-        return {server: history for server, history in with_macs.items() if not self._trust.left_out(server)}
+        return self._trust.without_late({s: h for s, h in with_macs.items() if not self._trust.left_out(s)})
 
     def vectors(self, shown: ObjectHistorySet) -> list[bytes]:
         """For each history of a set, in the order of its groups and then of their servers, its MACs for all servers."""
@@ -114,17 +114,16 @@ class HistoryCache:
             self._objects.popitem(last=False)
         self._objects[obj] = [new, *_without(before, new.servers, new)] if before else [new]
 
-    def culled(self, pairs: Iterable[tuple[int, int]], reporter: int) -> None:
-        """A server did not accept others' MACs, by object and issuer; nobody can tell which of the two lies.
-
-        The histories are dropped: a liar could lock them in behind "unchanged" otherwise.
-        """
+    def forget(self, obj: int, server: int) -> None:
+        """Drop a history whose MACs may be bad: a liar could lock it in behind "unchanged" otherwise."""
         self.changes += 1
-        for obj, issuer in dict.fromkeys(pairs):
-            if self._trust.is_server(issuer) and issuer != reporter:
-                if obj in self._objects:
-                    self._objects[obj] = _without(self._objects[obj], 1 << issuer)
-                self._trust.accuse(issuer, reporter)
+        if obj in self._objects:
+            self._objects[obj] = _without(self._objects[obj], 1 << server)
+
+    def forget_all(self, server: int) -> None:
+        """Drop whatever a server has shown."""
+        for obj in self._objects:
+            self.forget(obj, server)
 
 
 def _without(held: Sequence[Held], servers: int, joined: Held | None = None) -> list[Held]:

@@ -55,7 +55,7 @@ class Status(IntEnum):
     FAIL = 2
     """The views are not current (Figure 3, line 1008); the reply has the current histories."""
     CULLED = 3
-    """Some authenticators are not valid here; the reply lists them."""
+    """Some histories shown are not valid here; the reply lists them."""
     TIME = 4
     """The client's clock is too far from the replica's."""
     REFUSED = 5
@@ -223,6 +223,15 @@ class ResultParts:
         return join_reply(Type.QUERY_REPLY, number, pack(self._results), self._vectors)
 
 
+class Culled(NamedTuple):
+    """A server's history of an object that was not valid at the replica that says so."""
+
+    obj: int
+    server: int
+    late: bool
+    """Its MAC holds, and its latest time is too far above the replica's clock; otherwise its MAC does not hold."""
+
+
 class UpdateReply(NamedTuple):
     """What became of an Update or Adopt, with the current histories of its objects."""
 
@@ -230,8 +239,7 @@ class UpdateReply(NamedTuple):
     code: Code = Code.OK
     answer: bytes = b""
     histories: tuple[Shown, ...] = ()
-    culled: tuple[tuple[int, int], ...] = ()
-    """(object, server) whose history's MAC does not hold here."""
+    culled: tuple[Culled, ...] = ()
 
     def pack(self, number: int) -> bytes:
         """The payload."""

@@ -17,6 +17,7 @@ from qunfs.protocol.operation import Operation
 from qunfs.protocol.quorum import QuorumSystem, servers_of
 from qunfs.protocol.trust import Trust
 
+
 class Prepared:
     """A request and the candidate that it makes at every replica that accepts it."""
 

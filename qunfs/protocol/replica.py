@@ -29,6 +29,7 @@ from qunfs.protocol.history import (
 from qunfs.protocol.limits import DEFAULT_LIMITS, Limits
 from qunfs.protocol.messages import (
     Adopt,
+    Culled,
     Query,
     Shown,
     Status,
@@ -262,20 +263,21 @@ class Replica:
         self.counters["repeated"] += 1
         return UpdateReply(Status.ACCEPTED, answer=answer, histories=self._current(candidate.objects))
 
-    def _invalid(self, request: Request, column: bytes, wall_ns: int) -> tuple[tuple[int, int], ...]:
+    def _invalid(self, request: Request, column: bytes, wall_ns: int) -> tuple[Culled, ...]:
         """The histories shown whose MAC does not hold here or whose time cannot be honest (lines 1001-1002)."""
         newest = wall_ns // 1000 + self.limits.time_ahead_max
-        culled: list[tuple[int, int]] = []
+        culled: list[Culled] = []
         at = 0
         for histories in (*request.views, *request.evidence):
             obj = histories.obj
             for history, mask in histories.groups:
                 macs = column[at : at + MAC_BYTES * mask.bit_count()]
                 at += len(macs)
-                honest = history.latest.lt.time <= newest
-                invalid = self._authenticator.invalid(obj, history, mask, macs) if honest else servers_of(mask)
+                invalid = self._authenticator.invalid(obj, history, mask, macs)
                 if invalid:
-                    culled += [(obj, server) for server in invalid]
+                    culled += [Culled(obj, server, False) for server in invalid]
+                if history.latest.lt.time > newest:
+                    culled += [Culled(obj, server, True) for server in servers_of(mask) if server not in invalid]
         return tuple(culled)
 
     def _fail(self, candidate: Candidate) -> UpdateReply:

@@ -6,15 +6,27 @@ tries to do without them.  Whoever is proven to be malevolent comes last in ever
 there is no quorum without it.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from math import lcm
 from typing import Final, NamedTuple
 
 from qunfs.protocol.evidence import Evidence, Ground
+from qunfs.protocol.history import ReplicaHistory
+from qunfs.protocol.limits import DEFAULT_LIMITS
 from qunfs.protocol.quorum import QuorumSystem, mask_of, servers_of
 
 _PATIENCE: Final = 6
 """Attempts under one explanation: enough for a barrier, a copy and a method, each with something in its way."""
+_LATE_US: Final = DEFAULT_LIMITS.time_ahead_max - DEFAULT_LIMITS.client_time_window_ns // 1000
+"""How far above this clock times may be that no correct server refuses, whose clock may be that much behind."""
+_FUTURE_US: Final = DEFAULT_LIMITS.time_ahead_max + 2 * DEFAULT_LIMITS.client_time_window_ns // 1000
+"""How far above this clock no time is that a correct server has accepted, whose clock may be that much ahead.
+
+Twice that much is more than enough for the operations since: they are less than one in a microsecond.
+"""
+_DOUBLINGS_MAX: Final = 16
+_PARDONED_FOR: Final = 16
+"""Operations after which a server may be pardoned for the second time; twice as many for the third, and so on."""
 
 
 class Preference(NamedTuple):
@@ -52,6 +64,15 @@ class Trust:
         self._doubted: tuple[int, ...] = ()
         """One of these sets; never so many that no quorum is left."""
         self.suspicion: dict[int, int] = {}
+        self.met_late = False
+        """Whether histories came up, since something last went wrong, that some correct clocks may find too late."""
+        self._late = _Late(quorums.n - quorums.q)
+        self._future: dict[int, int] = {}
+        """By server the last time of its that no correct clock allows."""
+        self.returned = 0
+        """The servers that were connected anew since they were last pardoned."""
+        self._pardons: dict[int, tuple[int, int]] = {}
+        """By server how often it was pardoned, and at which operation that may be so again."""
         self._reachable: frozenset[int] = frozenset()
         self._preferences: dict[int, Preference] = {}
         self._period = quorums.n * lcm(*[max(1, len(self._around(first)[1])) for first in range(quorums.n)])
@@ -111,7 +132,7 @@ class Trust:
         """A server found a MAC of another's bad; nobody can tell which of the two lies."""
         self._reporters[issuer] = self._reporters.get(issuer, 0) | 1 << reporter
         self._disagreements.add((min(issuer, reporter), max(issuer, reporter)))
-        self.evidence.disagree(issuer, reporter, self._wall_ns())
+        self.complained(issuer, reporter)
         self.suspect(issuer)
 
     def contradicted(self, servers: int) -> None:
@@ -119,11 +140,12 @@ class Trust:
         for server in servers_of(servers):
             self._note(server, Ground.WRONG_ANSWER)
 
-    def complained(self, reporter: int, pairs: Iterable[tuple[int, int]]) -> None:
-        """A server found others' MACs bad, by object and issuer, and the request was accepted without it."""
-        for issuer in sorted({issuer for _, issuer in pairs}):
-            if self.is_server(issuer) and issuer != reporter:
-                self.evidence.disagree(issuer, reporter, self._wall_ns())
+    def complained(self, issuer: int, reporter: int) -> None:
+        """The same, and the request was accepted without it."""
+        proven = self.evidence.is_proven(issuer), self.evidence.is_proven(reporter)
+        self.evidence.disagree(issuer, reporter, self._wall_ns())
+        if proven != (self.evidence.is_proven(issuer), self.evidence.is_proven(reporter)):
+            self._preferences.clear()
 
     def denied(self, server: int) -> None:
         """A server says that it has accepted what its histories do not show."""
@@ -148,8 +170,7 @@ class Trust:
     def left_out(self, server: int) -> bool:
         """Whether a server's histories are not to be shown.
 
-        One whose MACs more servers found bad than can lie is malevolent (paper section 3.5), or its times are too late
-        for some clocks; some are doubted for now.
+        One whose MACs more servers found bad than can lie is malevolent (paper section 3.5); some are doubted for now.
         """
         return server in self._doubted or self._quorums.exceeds_malevolent(self._reporters.get(server, 0))
 
@@ -167,19 +188,103 @@ class Trust:
             self._disagreements.clear()
             self._explained, self._explanations = 0, [()]
         if self._futile and self._futile % (_PATIENCE * len(self._explanations)) == 0:
-            # Doubts did not help: they may leave no quorum that can be reached, as when clocks differ on which times
-            # are too late to be honest and correct servers were accused.  Who is malevolent is soon accused again.
+            # Doubts did not help: they may leave no quorum that can be reached, as when servers that lied once are
+            # needed now that they are honest and others are down.  Who is malevolent is soon accused again.
             self._reporters.clear()
             self._disagreements.clear()
             self._explained, self._futile, self._explanations = 0, 0, [()]
         self._doubted = self._explanations[self._futile // _PATIENCE % len(self._explanations)]
         self._futile += 1
         self._preferences.clear()
+        self._late.failed(_PATIENCE * len(self._explanations), self.met_late)
+        self.met_late = False
+
+    # ---- times
+
+    def without_late(self, histories: dict[int, ReplicaHistory]) -> dict[int, ReplicaHistory]:
+        """The histories of some servers without those that are latest, when correct clocks may differ about them.
+
+        A liar can go on making later ones, so that whoever has accepted what builds on them is always ahead of slower
+        clocks: a quorum that does without is shown first.
+        """
+        clock = self._wall_ns() // 1000
+        late = [server for server, history in histories.items() if history.latest.lt.time > clock + _LATE_US]
+        if not late:
+            return histories
+        self.met_late = True
+        for server in late:
+            self._note_future(server, histories[server].latest.lt.time, clock)
+        late.sort(key=lambda server: histories[server].latest.lt.time, reverse=True)
+        kept = mask_of(list(histories))
+        for server in late[: self._late.dropped]:
+            if self._quorums.contains_quorum(kept & ~(1 << server)):
+                kept &= ~(1 << server)
+        return {server: history for server, history in histories.items() if kept >> server & 1}
+
+    def _note_future(self, server: int, time: int, clock: int) -> None:
+        if time > clock + _FUTURE_US and self._future.get(server) != time:
+            self._future[server] = time
+            self.evidence.note(server, Ground.FUTURE, self._wall_ns())
+
+    # ---- pardon
+
+    def pardon(self, operations: int) -> list[int]:
+        """Forget what was reported against MACs of servers that are left out and were connected anew; those servers.
+
+        Another process may run there.  A liar can connect as often as it likes, so that twice as many operations must
+        have begun before each further time: what showing it costs, a few requests refused, is nothing in the long run.
+        """
+        pardoned = []
+        for server in servers_of(self.returned):
+            times, due = self._pardons.get(server, (0, 0))
+            if operations >= due and self._quorums.exceeds_malevolent(self._reporters.get(server, 0)):
+                self._pardons[server] = times + 1, operations + (_PARDONED_FOR << min(times, _DOUBLINGS_MAX))
+                self.returned &= ~(1 << server)
+                self._forget(server)
+                pardoned.append(server)
+        return pardoned
+
+    def _forget(self, server: int) -> None:
+        """What it and others said of each other's MACs."""
+        del self._reporters[server]
+        for issuer in self._reporters:
+            self._reporters[issuer] &= ~(1 << server)
+        self._disagreements = {pair for pair in self._disagreements if server not in pair}
+        self._explained, self._futile, self._explanations, self._doubted = 0, 0, [()], ()
+        self._preferences.clear()
 
     def _plausibility(self, servers: tuple[int, ...]) -> tuple[int, int, tuple[int, ...]]:
         """Few servers, and rather those that issued than those that complained: a liar's complaints are harmless."""
         accusations = sum(self._reporters.get(server, 0).bit_count() for server in servers)
         return len(servers), -accusations, servers
+
+
+class _Late:
+    """How many servers to do without because their times are the latest: first as many as possible, then fewer.
+
+    With just the liars' later times dropped, all that a quorum of correct servers waits for is that its slowest clock
+    reaches what the fastest has accepted.  Liars can have that accepted which lies between their times whenever fewer
+    are dropped; so each turn takes twice as long as the one before, in the end longer than clocks differ.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most: Final = most
+        self.dropped = most
+        self._turns = self._tries = 0
+
+    def failed(self, patience: int, met: bool) -> None:
+        """One more attempt was in vain; ``met``: late times may be why."""
+        if not met:
+            self._turns = self._tries = 0
+            self.dropped = self._most
+            return
+        self._tries += 1
+        if self._tries >= patience << min(self._turns, _DOUBLINGS_MAX):
+            self._tries = 0
+            self.dropped -= 1
+            if self.dropped < 0:
+                self.dropped = self._most
+                self._turns += 1
 
 
 def _covers(disagreements: list[tuple[int, int]], others: int, quorums: QuorumSystem) -> Iterator[tuple[int, ...]]:

@@ -170,33 +170,37 @@ def adopt(means: Means, plan: Inline, home: int, everyone: bool) -> Sending:
 def _run(means: Means, phase: UpdateRound) -> Sending:
     means.counters[phase.name.lower()] += 1
     outcome: Outcome = yield phase
-    if not outcome.done:
-        _note_culled(means, phase)
-    elif len(phase.alike) > 1:
-        _note_lies(means, phase, outcome)
+    if not outcome.done or len(phase.alike) > 1:
+        _note_complaints(means, phase, outcome.done)
+        if outcome.done:
+            means.trust.contradicted(phase.contradicted(outcome))
     for server in servers_of(phase.denied):
         means.trust.denied(server)
         means.counters["denials"] += 1
     return outcome, phase
 
 
-def _note_lies(means: Means, phase: UpdateRound, outcome: Outcome) -> None:
-    """Servers disagree, which has kept nothing from being done: note what it tells about them."""
-    means.trust.contradicted(phase.contradicted(outcome))
+def _note_complaints(means: Means, phase: UpdateRound, done: bool) -> None:
+    """What servers have against histories; unless the phase is done, do without those whose MACs did not hold.
+
+    Nobody can tell who of two lies when one finds the other's MAC bad (section 3.5).  A time that is too late for a
+    server's clock is held against nobody: clocks differ.
+    """
+    trust, hindered = means.trust, False
     for reply, servers in phase.update_replies():
-        for server in servers_of(servers) if reply.culled else ():
-            means.trust.complained(server, reply.culled)
-
-
-def _note_culled(means: Means, phase: UpdateRound) -> None:
-    """Do without histories whose MACs did not hold; nobody can tell who of the two lies (section 3.5)."""
-    complaints = [(server, r.culled) for r, mask in phase.update_replies() if r.culled for server in servers_of(mask)]
-    for server, pairs in complaints:
-        means.cache.culled(pairs, server)
-        means.trust.suspect(server)
-    if complaints:
-        means.counters["culled"] += len(complaints)
-        means.trust.reconsider()
+        for reporter in servers_of(servers) if reply.culled else ():
+            bad = {(obj, issuer) for obj, issuer, late in reply.culled if not late and trust.is_server(issuer)}
+            means.counters["culled" if bad else "too late"] += 1
+            for issuer in sorted({issuer for _, issuer in bad} - {reporter}):
+                (trust.complained if done else trust.accuse)(issuer, reporter)
+            if bad and not done:
+                trust.suspect(reporter)
+                for obj, issuer in sorted(bad):
+                    if issuer != reporter:
+                        means.cache.forget(obj, issuer)
+            hindered |= bool(bad) or trust.met_late
+    if hindered and not done:
+        trust.reconsider()
 
 
 def _shows(shown: Sequence[Shown], candidate: Candidate) -> bool:

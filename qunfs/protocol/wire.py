@@ -32,6 +32,7 @@ from qunfs.protocol.messages import (
     HEADER,
     HELD_BYTES,
     Adopt,
+    Culled,
     Followed,
     Query,
     QueryItem,
@@ -425,9 +426,11 @@ def _update_reply_untrusted(
     status, code, answer, shown, culled = _fields_untrusted(value, int, int, bytes, tuple, tuple)
     if not 0 <= status < len(_STATUSES):
         raise MalformedMessage("unknown status")
-    pairs = tuple([_fields_untrusted(c, int, int) for c in _list_untrusted(culled, 4096)]) if culled else ()
+    named: tuple[Culled, ...] = ()
+    if culled:
+        named = tuple([Culled(*_fields_untrusted(one, int, int, bool)) for one in _list_untrusted(culled, 4096)])
     histories = _histories_untrusted(shown, objects, expected)
-    return tuple.__new__(UpdateReply, (_STATUSES[status], _code_untrusted(code), answer, histories, pairs))
+    return tuple.__new__(UpdateReply, (_STATUSES[status], _code_untrusted(code), answer, histories, named))
 
 
 def _sync_reply_untrusted(value: object) -> SyncReply:

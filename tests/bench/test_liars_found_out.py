@@ -42,11 +42,11 @@ class Trace:
 LEAVES: dict[str, Trace | None] = {
     "wrong-answers": Trace("wrong-answer", proof=True),
     "wrong-data": Trace("wrong-data", proof=None),
-    "corrupt-macs": Trace("bad-macs", proof=False),
+    "corrupt-macs": Trace("bad-macs", proof=True),
     "corrupt-mac": Trace("bad-macs", proof=False),
     "forged-barriers": None,  # whoever was sent a barrier that nobody else got shows the same
-    "forged-times": Trace("bad-macs", proof=False),
-    "complaints": Trace("complaints", proof=False),
+    "forged-times": Trace("future-times", proof=False),
+    "complaints": Trace("complaints", proof=True),
     "refusals": None,  # a busy replica refuses too
     "mutations": Trace("malformed wrong-answer bad-macs", proof=True),
     "replay": Trace("denied", proof=False),

@@ -15,6 +15,7 @@ from qunfs.protocol.history import Candidate, Kind, ObjectHistorySet, ReplicaHis
 from qunfs.protocol.limits import DEFAULT_LIMITS
 from qunfs.protocol.messages import (
     Adopt,
+    Culled,
     Query,
     QueryReply,
     Shown,
@@ -77,7 +78,8 @@ class Scripted:
         self.bad_macs_for: frozenset[int] = frozenset()
         """The servers for which the liar's MACs do not hold."""
         self.liar_culls = 0
-        """How often the liar says of every history that its MAC does not hold."""
+        """How often the liar says of every history that its MAC does not hold, or that its time is too late."""
+        self.late = False
         self._operations = 0
         self.now = 0.0
 
@@ -267,7 +269,7 @@ class Scripted:
         if isinstance(message, Update):
             objects = tuple(view.obj for view in message.request.views)
             if self.liar_culls:
-                everything = tuple((obj, s) for obj in objects for s in self.benign) * self.liar_culls
+                everything = tuple(Culled(o, s, self.late) for o in objects for s in self.benign) * self.liar_culls
                 return [UpdateReply(Status.CULLED, culled=everything).pack(number)]
             return [UpdateReply(Status.FAIL, histories=self._signed(objects)).pack(number)]
         return []

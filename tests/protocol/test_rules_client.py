@@ -8,11 +8,11 @@ from qunfs.protocol.client import BUFFERS, Client
 from qunfs.protocol.execution import Code
 from qunfs.protocol.history import ZERO, ZERO_HISTORY, Kind, LogicalTimestamp, ReplicaHistory, method
 from qunfs.protocol.history_cache import HistoryCache, to_claim
-from qunfs.protocol.messages import Shown, Status, UpdateReply
+from qunfs.protocol.messages import Culled, Shown, Status, UpdateReply
 from qunfs.protocol.planning import Identity
 from qunfs.protocol.quorum import servers_of, threshold
 from qunfs.protocol.trust import Trust
-from qunfs.protocol.update_round import Outcome, UpdateRound
+from qunfs.protocol.update_round import Outcome, UpdateRound, _note_complaints
 from tests.protocol.scripted import A, B, C, Scripted
 from tests.protocol.talk import Talk
 from tests.simulation.objects import SIMULATED, unpack
@@ -180,16 +180,41 @@ def test_silent_servers_are_asked_again_and_others_too(talk: Talk) -> None:
 
 
 def test_a_history_with_a_bad_mac_is_forgotten() -> None:
-    """A liar could lock it in behind "unchanged" replies; and its issuer is suspected."""
-    trust = Trust(Q)
-    cache = HistoryCache(Q, trust)
-    vectors = {server: bytes(16 * Q.n) for server in range(6)}
-    cache.note((A,), (Shown(TAKEN, b"?"),), 0b111111, vectors)
-    cache.culled([(A, 3), (A, 3), (A, 0)], reporter=0)
+    """A liar could lock it in behind "unchanged" replies; and its issuer is suspected, as is who says so."""
+    client = _complained_to(Culled(A, 3, False), Culled(A, 3, False), Culled(A, 0, False), Culled(A, 77, False))
+    trust, cache = client._trust, client._means.cache
     assert sorted(cache.histories(A)) == [0, 1, 2, 4, 5], "but not what the reporter says of itself"
-    assert trust.suspicion == {3: 1}
+    assert trust.suspicion == {0: 1, 3: 1}
     assert trust.preference(A).to_show[-1] == 3
-    assert servers_of(trust.preference(A).view) == [0, 1, 2, 4, 5]
+    assert client.findings()
+
+
+def test_a_time_that_is_too_late_for_a_server_is_held_against_nobody() -> None:
+    """Clocks differ; the history is held as before, for its MACs are sound."""
+    client = _complained_to(*[Culled(A, server, True) for server in range(1, 6)])
+    assert sorted(client._means.cache.histories(A)) == [0, 1, 2, 3, 4, 5]
+    assert client._trust.suspicion == {}
+    assert not client._trust._reporters
+    assert client.findings() == []
+    assert client.counters["too late"] == 1
+
+
+def test_what_keeps_nothing_from_being_done_is_noted_all_the_same() -> None:
+    client = _complained_to(Culled(A, 3, False), Culled(A, 4, True), done=True)
+    assert [(f.server, f.others) for f in client.findings()] == [(0, (3,)), (3, (0,))]
+    assert client._trust.suspicion == {}
+    assert sorted(client._means.cache.histories(A)) == [0, 1, 2, 3, 4, 5]
+
+
+def _complained_to(*culled: Culled, done: bool = False) -> Client:
+    """A client that holds histories of all servers, and was told this by server 0."""
+    client = _client()
+    vectors = {server: bytes(16 * Q.n) for server in range(6)}
+    client._means.cache.note((A,), (Shown(TAKEN, b"?"),), 0b111111, vectors)
+    phase = Round("METHOD", client._means, RECORD, A, False)
+    phase.take_untrusted(0, UpdateReply(Status.CULLED, culled=culled).pack(0), Q.n)
+    _note_complaints(client._means, phase, done)
+    return client
 
 
 def test_who_issued_bad_macs_to_more_than_can_lie_is_left_out() -> None:

@@ -38,7 +38,9 @@ def test_a_history_with_a_bad_mac_is_refused_and_not_culled(world: Scripted) -> 
     reply = world.reply_to(request, 0, spoiled={3: BAD_MAC})
     assert reply is not None
     assert reply.status is Status.CULLED
-    assert set(reply.culled) == {(A, 3), (B, 3)}, "in the view of one object and in the evidence on the other"
+    assert set(reply.culled) == {(A, 3, False), (B, 3, False)}, (
+        "in the view of one object and in the evidence on the other"
+    )
     assert world.history(0, A) == before
     assert world.send(request, (0,)) == [Status.ACCEPTED]
 
@@ -48,7 +50,7 @@ def test_evidence_with_a_bad_mac_is_refused_too(world: Scripted) -> None:
     shown = altered(request, evidence=(world.view(B, (5,)),))
     reply = world.reply_to(shown, 0, spoiled={5: BAD_MAC})
     assert reply is not None
-    assert (reply.status, reply.culled) == (Status.CULLED, ((B, 5),))
+    assert (reply.status, reply.culled) == (Status.CULLED, ((B, 5, False),))
 
 
 # ---- admission

@@ -197,7 +197,7 @@ def test_times_beyond_the_bound_are_culled() -> None:
         reply = world.reply_to(type(request)(Kind.BARRIER, 1, bytes(16), None, (view,), ()), 4)
         assert reply is not None
         assert reply.status is status
-        assert reply.culled == (() if status is Status.ACCEPTED else ((A, LIAR),))
+        assert reply.culled == (() if status is Status.ACCEPTED else ((A, LIAR, True),))
 
 
 def _with_barrier_at(history: ReplicaHistory, time: int, obj: int = A) -> ReplicaHistory:

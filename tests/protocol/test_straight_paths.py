@@ -85,7 +85,10 @@ def test_the_preferred_quorum_s_one_history_is_the_first_view_of_the_search(
             shown = Shown(data.draw(st.sampled_from([*pool, ZERO_HISTORY])), b"?" if has_macs else b"")
             cache.note((obj,), (shown,), servers, vectors)
     for server in suspects:
-        cache.culled([(OBJ, server)], data.draw(st.integers(0, Q.n - 1)))
+        reporter = data.draw(st.integers(0, Q.n - 1))
+        if reporter != server:
+            cache.forget(OBJ, server)
+            trust.accuse(server, reporter)
         if data.draw(st.booleans()):
             trust.reconsider()
     planner = Planner(Q, cache, Identity(1, bytes(16)), trust, 100)

@@ -16,6 +16,7 @@ from qunfs.protocol.history import ZERO, ZERO_HISTORY, Kind, LogicalTimestamp, O
 from qunfs.protocol.messages import (
     HEADER,
     Adopt,
+    Culled,
     Followed,
     Query,
     QueryItem,
@@ -65,7 +66,12 @@ RESULT = QueryResult(Code.OK, (LT,), b"answer", (Shown(HISTORY, VECTOR),))
 FOLLOWED = Followed(B, Shown(HISTORY, VECTOR[::-1]), LT, Code.FAILED, b"onward")
 REPLIES: list[tuple[Reply, tuple[tuple[int, ...], ...]]] = [
     (QueryReply((RESULT, RESULT._replace(histories=(Shown(None, b""),), followed=FOLLOWED))), ((A,), (A,))),
-    (UpdateReply(Status.ACCEPTED, Code.OK, b"x", (Shown(HISTORY, VECTOR), Shown(HISTORY, b"")), ((A, 3),)), ((A, B),)),
+    (
+        UpdateReply(
+            Status.ACCEPTED, Code.OK, b"x", (Shown(HISTORY, VECTOR), Shown(HISTORY, b"")), (Culled(A, 3, True),)
+        ),
+        ((A, B),),
+    ),
     (UpdateReply(Status.CULLED), ((A,),)),
     (StatusReply({"queries": 3}), ()),
     (VouchReply(RECORD.wire, b"answer"), ()),

@@ -66,11 +66,16 @@ class ClientNode:
     def check_evidence(self) -> None:
         """Raises Violation when a correct server is proven to lie."""
         for finding in self.client.findings():
-            self.world.oracles.told(f"{self.address}", finding.server, finding.ground.value, finding.proof)
+            oracles = self.world.oracles
+            oracles.told(f"{self.address}", finding.server, finding.ground.value, finding.proof, finding.others)
 
     def idle(self) -> bool:
         """Whether all it began has completed."""
         return not self._waiting
+
+    def under_way(self) -> list[Done]:
+        """What it has begun and not completed."""
+        return list(self._waiting.values())
 
     # ---- connections
 

@@ -15,6 +15,7 @@ from qunfs.protocol.execution import Code
 from qunfs.protocol.history import ReplicaHistory
 from qunfs.protocol.messages import (
     Adopt,
+    Culled,
     Query,
     QueryReply,
     QueryResult,
@@ -180,7 +181,10 @@ class Liar(Server):
             return reply._replace(answer=COLLUDED)
         if vice == "cull":
             everyone = range(self.world.quorums.n)
-            pairs = tuple((obj, s) for obj in self.world.objects for s in everyone if self.chance.random() < 0.7)
+            late = self.chance.random() < 0.3
+            pairs = tuple(
+                Culled(obj, s, late) for obj in self.world.objects for s in everyone if self.chance.random() < 0.7
+            )
             return UpdateReply(Status.CULLED, culled=pairs * self.chance.choice((1, 9)))
         if vice == "refuse":
             status = self.chance.choice((Status.FAIL, Status.TIME, Status.REFUSED, Status.BUSY, Status.ANSWERED))

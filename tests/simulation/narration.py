@@ -144,8 +144,12 @@ class Narrator:
     def _update_reply(self, server: int, client: int, said: Said, reply: UpdateReply) -> None:
         who = f"s{server} to c{client}: {reply.status.name}"
         if reply.status is Status.CULLED:
-            bad = ", ".join(f"s{issuer}'s history of {self._story.names((obj,))}" for obj, issuer in reply.culled)
-            self._say(f"{who}, the MAC is bad of {bad}")
+            for late, why in ((False, "the MAC is bad of"), (True, "too late is")):
+                those = [
+                    f"s{c.server}'s history of {self._story.names((c.obj,))}" for c in reply.culled if c.late is late
+                ]
+                if those:
+                    self._say(f"{who}, {why} {', '.join(those)}")
         elif reply.status is not Status.ACCEPTED:
             self._say(f"{who}, here is{self._shown(said, [shown.history for shown in reply.histories])}")
 

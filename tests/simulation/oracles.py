@@ -44,11 +44,16 @@ class Oracles:
         """Entries that take effect once: those of correct clients, and of others whose sessions servers remember."""
         self.seen: Counter[str] = Counter()
 
-    def told(self, teller: str, server: int, ground: str, proof: bool) -> None:
-        """A correct client or server holds something against a server."""
+    def told(self, teller: str, server: int, ground: str, proof: bool, others: Sequence[int] = ()) -> None:
+        """A correct client or server holds something against a server, which disagrees with others."""
         self.seen[f"{'proof' if proof else 'suspicion'} of {ground}"] += 1
-        if proof and server not in self.malevolent and not self._quorums.exceeds_malevolent(self._liars):
+        if server in self.malevolent or self._quorums.exceeds_malevolent(self._liars):
+            return
+        if proof or ground == "future-times":
             raise Violation(f"evidence: {teller} takes s{server}, which is correct, for a liar: {ground}")
+        wronged = set(others) - set(self.malevolent)
+        if wronged:
+            raise Violation(f"evidence: {teller} says that s{server} and {wronged}, all correct, disagree: {ground}")
 
     # ---- what the servers report
 

@@ -17,6 +17,7 @@ SOMETIMES: Final = (
     "base inserted",
     "skip",
     "culled",
+    "too late",
     "syncs",
     "answered",
     "repeated",

@@ -127,6 +127,7 @@ class World:
             "rogue": chance.choice((0, 0, 0.2, 0.8)),
         }
         self._fault_chance = Random(f"{self.seed} faults")
+        self._survivor_chance = Random(f"{self.seed} survivor")
 
     def _make_servers(self) -> None:
         chance, n = self.chance, self.quorums.n
@@ -282,22 +283,31 @@ class World:
     # ---- liveness
 
     def _isolate(self) -> None:
-        """Faults stop; t servers stay faulty; one correct client alone must get everything done."""
+        """Faults stop; t servers stay faulty; one correct client alone must get everything done.
+
+        First one that has seen all of it, with what it holds and suspects, and then one that knows nothing.
+        """
         self._faults_on = False
         self.network.heal()
+        old = self._survivor_chance.choice([client for client in self.clients if not client.read_only])
         for client in self.clients:
-            client.crash()
+            if client is not old:
+                client.crash()
         for server in self.servers:
             if isinstance(server, BenignServer):
                 server.restart()
         for index in self._choose_crashed():
             self._stop(self.servers[index])
-        self.trace("from here on one client is alone")
+        self.trace(f"from here on {old.address} is alone")
+        self.clients = [old]
+        self._await(old, [(done.what, done.objects) for done in old.under_way()])
+        self._complete_alone(old, self._tasks(self._survivor_chance))
+        old.crash()
+        self.trace("from here on a new client is alone")
         client = ClientNode(self, ISOLATED, 0, loops=0)
         self.clients = [client]
         client.start()
-        for what, objects in self._tasks():
-            self._complete_alone(client, what, objects)
+        self._complete_alone(client, self._tasks(self.chance))
 
     def _choose_crashed(self) -> list[int]:
         malevolent, benign = sorted(self.oracles.malevolent), self.oracles.benign
@@ -311,27 +321,32 @@ class World:
         server.up = False
         server.drop_links()
 
-    def _tasks(self) -> list[tuple[str, tuple[int, ...]]]:
+    def _tasks(self, chance: Random) -> list[tuple[str, tuple[int, ...]]]:
         tasks: list[tuple[str, tuple[int, ...]]] = []
-        for obj in self.chance.sample(self.objects, len(self.objects)):
+        for obj in chance.sample(self.objects, len(self.objects)):
             first = "increment" if obj in self.counters else "append"
             second = "count" if obj in self.counters else "fetch"
             pair = [(first, (obj,)), (second, (obj,))]
-            tasks += pair if self.chance.random() < 0.5 else pair[::-1]
-        joint = tuple(sorted(self.chance.sample(self.ledgers, min(3, len(self.ledgers)))))
+            tasks += pair if chance.random() < 0.5 else pair[::-1]
+        joint = tuple(sorted(chance.sample(self.ledgers, min(3, len(self.ledgers)))))
         return [*tasks, ("append", joint), ("fetch", joint)]
 
-    def _complete_alone(self, client: ClientNode, what: str, objects: tuple[int, ...]) -> None:
-        rounds, deadline = client.client.rpc.counters["round_trips"], self.clock.now + ISOLATED_SECONDS_MAX
-        client.submit(what, objects)
-        bound = ISOLATED_ROUNDS_MAX * (1 + len(objects))
+    def _complete_alone(self, client: ClientNode, tasks: Sequence[tuple[str, tuple[int, ...]]]) -> None:
+        for what, objects in tasks:
+            client.submit(what, objects)
+            self._await(client, [(what, objects)])
+
+    def _await(self, client: ClientNode, tasks: Sequence[tuple[str, tuple[int, ...]]]) -> None:
+        """Let a client complete what it has begun."""
+        rounds, since = client.client.rpc.counters["round_trips"], self.clock.now
+        bound = sum(ISOLATED_ROUNDS_MAX * (1 + len(objects)) for _, objects in tasks)
         while not client.idle():
             used = client.client.rpc.counters["round_trips"] - rounds
-            if used > bound or self.clock.now > deadline or not self.clock.step():
-                counters = {**client.client.counters}
+            if used > bound or self.clock.now - since > ISOLATED_SECONDS_MAX or not self.clock.step():
+                whats = " and ".join(f"{what} of {self.names(objects)}" for what, objects in tasks)
                 raise Violation(
-                    f"liveness: {what} of {self.names(objects)} by an isolated client is not done after {used} round "
-                    f"trips and {self.clock.now - deadline + ISOLATED_SECONDS_MAX:.1f} s; client {counters}"
+                    f"liveness: {whats} by {client.address}, alone, is not done after {used} round trips and "
+                    f"{self.clock.now - since:.1f} s; client { ({**client.client.counters}) }"
                 )
         used = client.client.rpc.counters["round_trips"] - rounds
         self.seen["most rounds alone"] = max(self.seen["most rounds alone"], used)
