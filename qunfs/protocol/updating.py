@@ -46,6 +46,8 @@ def update(means: Means, call: Call) -> Running:
             # views without a server that is ahead may call for ever for METHODs which it never takes: a liar shows
             # what they call for and takes none either, or a server that is down showed it once
             ahead = _ahead(phase)
+            if means.trust.met_late:  # who is ahead may be one that is done without because its times are late
+                means.trust.reconsider()
             yield means.backoff(attempt)
 
 

@@ -4,10 +4,9 @@ The paper's bounds hold throughout: at most t servers are faulty at once, and b 
 ones that ever lie.  Who has lied may be honest again, but lies of one server now and of another later are those of two
 to whoever waits all the while, so traitors do not take turns beyond b.
 
-Who lies in one of the ways of ``FOR_GOOD`` counts as faulty to the end, even while honest code runs in its place.  The
-history on its disk is out of date (*stale*, *amnesia*), and forgetting what was acknowledged is a lie whoever runs on
-that store later; or clients have found it out (*corrupt-macs*) and show its histories to nobody as long as they live
-(paper, section 3.5).  Liars of the other kinds keep an honest store, and nobody holds anything against them.
+Who lies in one of the ways of ``FOR_GOOD`` counts as faulty to the end, even while honest code runs in its place: the
+history on its disk is out of date, and forgetting what was acknowledged is a lie whoever runs on that store later.
+Liars of the other kinds keep an honest store, and clients forgive the MACs (*corrupt-macs*) of those who are replaced.
 
 A server that was killed has lost nothing: it is merely slow, and as well as any other as soon as it answers again.
 """
@@ -21,7 +20,7 @@ from typing import Final
 KINDS: Final = ("amnesia", "corrupt-macs", "silent", "stale", "wrong-answers")
 """Those of bench.malevolent of which it is known what they leave behind; test_liars_found_out.py has all."""
 
-FOR_GOOD: Final = frozenset({"stale", "amnesia", "corrupt-macs"})
+FOR_GOOD: Final = frozenset({"stale", "amnesia"})
 
 
 class What(Enum):

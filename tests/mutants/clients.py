@@ -21,7 +21,12 @@ REPAIR = "DESIGN 3, client (repair); paper 3.4"
 CACHE = "DESIGN 3, authenticators (bad MACs)"
 EVIDENCE = "docs/protocol.md, evidence"
 
+TIMES = "docs/protocol.md, the bound on time"
+PARDON = "docs/decisions/0003"
+
 RULES = "tests/protocol/test_rules_client.py"
+CLOCKS = "tests/protocol/test_rules_clocks.py"
+TRUST = "tests/protocol/test_trust.py"
 PLANS = "tests/protocol/test_rules_planning.py"
 SCENARIOS = "tests/protocol/test_scenarios.py"
 FINDINGS = "tests/protocol/test_evidence.py"
@@ -136,6 +141,80 @@ def left_out_for_good() -> None:
 def doubted_for_good() -> None:
     """What explains all complaints is believed whatever comes of it."""
     rewrite(tr.Trust.reconsider, ("self._explained, self._futile, self._explanations = 0, 0, [()]", "pass"))
+
+
+@mutant(
+    "times are held against nobody",
+    TIMES,
+    f"{RULES}::test_a_time_that_is_too_late_for_a_server_is_held_against_nobody",
+)
+def times_are_accusations() -> None:
+    """Who issued what is too late for a server's clock is suspected, and so is that server."""
+    rewrite(ur._note_complaints, ("if not late and trust", "if trust"))
+
+
+@mutant(
+    "what slow clocks may refuse is shown last",
+    TIMES,
+    f"{CLOCKS}::test_what_slow_clocks_may_refuse_is_not_shown_when_there_is_another_quorum",
+)
+def late_times_are_shown() -> None:
+    """Servers whose clocks are fast are led on to times that others refuse."""
+    rewrite(tr.Trust.without_late, ("if not late:", "if True:"))
+
+
+@mutant(
+    "what slow clocks may refuse is shown last",
+    TIMES,
+    f"{CLOCKS}::test_a_late_history_is_shown_when_there_is_no_other_way",
+)
+def late_times_are_never_shown() -> None:
+    """A correct server that has accepted something late is never heard."""
+    rewrite(tr._Late.failed, ("self.dropped -= 1", "pass"))
+
+
+@mutant(
+    "what slow clocks may refuse is shown last",
+    TIMES,
+    f"{CLOCKS}::test_a_late_history_is_shown_when_there_is_no_other_way",
+)
+def late_times_are_never_shown_to_methods() -> None:
+    """The same, as long as all others call for a METHOD."""
+    rewrite(up.update, ("if means.trust.met_late:", "if False:"))
+
+
+@mutant(
+    "each turn of doing without late times is longer",
+    TIMES,
+    f"{CLOCKS}::test_a_clock_that_goes_before_others_holds_an_object_up_for_that_long",
+    f"{CLOCKS}::test_each_number_of_histories_to_do_without_gets_time_enough",
+)
+def late_times_are_shown_ever_so_often() -> None:
+    """A liar leads the fast clock on before the slow one has caught up, again and again."""
+    rewrite(tr._Late.failed, ("patience << min(self._turns, _DOUBLINGS_MAX)", "patience"))
+
+
+@mutant(
+    "who is connected anew is pardoned",
+    PARDON,
+    f"{TRUST}::test_who_was_left_out_and_is_connected_anew_is_pardoned",
+    f"{TRUST}::test_a_client_shows_a_server_again_that_was_replaced",
+)
+def nobody_is_pardoned() -> None:
+    """An honest server in the place of a liar is left out as the liar was."""
+    rewrite(tr.Trust.pardon, ("if operations >= due and", "if False and"))
+
+
+@mutant("who is connected anew is pardoned", PARDON, f"{TRUST}::test_a_client_shows_a_server_again_that_was_replaced")
+def what_liars_showed_is_kept() -> None:
+    """Bad MACs of before are shown as those of the honest server."""
+    rewrite(cl.Client._pardon, ("self._means.cache.forget_all(server)", "pass"))
+
+
+@mutant("pardons are ever rarer", PARDON, f"{TRUST}::test_a_liar_that_connects_again_and_again_is_pardoned_ever_less")
+def whoever_connects_is_pardoned() -> None:
+    """A liar has only to connect again and again to be shown always."""
+    rewrite(tr.Trust.pardon, ("operations + (_PARDONED_FOR << min(times, _DOUBLINGS_MAX))", "0"))
 
 
 @mutant(

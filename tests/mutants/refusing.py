@@ -93,6 +93,15 @@ def time_unbounded() -> None:
     rewrite(r.Replica._invalid, ("history.latest.lt.time > newest", "False"))
 
 
+@mutant("whose MAC does not hold is not merely late", REQUEST, f"{SCENARIOS}::test_times_beyond_the_bound_are_culled")
+def late_histories_need_no_macs() -> None:
+    """A time that anybody may have made up is passed for one that its server has issued."""
+    rewrite(
+        r.Replica._invalid,
+        ("invalid = self._authenticator", "invalid = [] if history.latest.lt.time > newest else self._authenticator"),
+    )
+
+
 @mutant(
     "the bound on time is absolute",
     "DESIGN 3, request; model/wedge.py",

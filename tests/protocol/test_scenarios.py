@@ -190,14 +190,18 @@ def test_times_beyond_the_bound_are_culled() -> None:
     world = Scripted()
     _accepted(world, Kind.METHOD, (A,), ALL, ALL)
     bound = world.wall_ns // 1000 + (1 << 32)
-    for time, status in ((bound, Status.ACCEPTED), (bound + 1, Status.CULLED)):
+    bad = {LIAR: bytes(16)}
+    for time, status, spoilt, culled in (
+        (bound, Status.ACCEPTED, {}, ()),
+        (bound + 1, Status.CULLED, {}, ((A, LIAR, True),)),
+        (bound + 1, Status.CULLED, bad, ((A, LIAR, False),)),
+    ):
         forged = _with_barrier_at(world.history(0, A), time)
         request = world.request(Kind.BARRIER, (A,), (0, 1, 2, 3, LIAR))
         view = _replacing(request.views[0], LIAR, forged)
-        reply = world.reply_to(type(request)(Kind.BARRIER, 1, bytes(16), None, (view,), ()), 4)
+        reply = world.reply_to(type(request)(Kind.BARRIER, 1, bytes(16), None, (view,), ()), 4, spoilt)
         assert reply is not None
-        assert reply.status is status
-        assert reply.culled == (() if status is Status.ACCEPTED else ((A, LIAR, True),))
+        assert (reply.status, reply.culled) == (status, culled)
 
 
 def _with_barrier_at(history: ReplicaHistory, time: int, obj: int = A) -> ReplicaHistory:
@@ -231,7 +235,7 @@ def test_a_refusal_is_told_although_a_server_that_is_down_agreed_once() -> None:
 
 
 class Unwilling(Scripted):
-    """The liar shows what most servers have when it is read, and takes no METHOD; with ``later`` as if it were ahead."""
+    """The liar shows what most servers have when it is read, and takes no METHOD; ``later``: as if it were ahead."""
 
     later = updating = False
 

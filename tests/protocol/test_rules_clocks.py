@@ -1,0 +1,119 @@
+"""Times that some correct clocks allow and others do not (docs/protocol.md, "The bound on time").
+
+Server 5 is malevolent and shows times as late as the fastest clock allows; of B server 0 is asked and shown last.
+"""
+
+from collections.abc import Sequence
+
+import pytest
+
+from qunfs.protocol.client import Client
+from qunfs.protocol.history import Kind, ReplicaHistory
+from qunfs.protocol.limits import DEFAULT_LIMITS
+from qunfs.protocol.messages import Status
+from qunfs.protocol.operation import Call
+from qunfs.protocol.quorum import threshold
+from qunfs.protocol.replica import Origin, Send
+from qunfs.protocol.trust import Trust
+from tests.protocol.scripted import CREDENTIALS, LIAR, A, B, Scripted
+from tests.protocol.test_scenarios import _with_barrier_at
+from tests.simulation.objects import LEDGER, pack
+
+FAST = 1
+AHEAD_US = DEFAULT_LIMITS.time_ahead_max
+
+
+class Clocks(Scripted):
+    """The clock of server 1 goes before those of the others, and the liar shows a barrier as late as it allows."""
+
+    def __init__(self, fast_by_s: float, future_us: int = 0) -> None:
+        super().__init__((A, B))
+        self.fast_by_s, self.future_us = fast_by_s, future_us
+        self.lying = False
+        self.send(self.request(Kind.METHOD, (B,)), self.benign)
+        self.lying = True
+
+    def _step(self, server: int, origin: Origin, payload: bytes) -> list[Send]:
+        wall_ns = self.wall_ns + (int(self.fast_by_s * 1e9) if server == FAST else 0)
+        sends = self.replicas[server].step(origin, payload, self.now, wall_ns)
+        self._commit(server)
+        return sends
+
+    def latest_for_fast(self) -> int:
+        return self.wall_ns // 1000 + int(self.fast_by_s * 1e6) + AHEAD_US
+
+    def history(self, server: int, obj: int) -> ReplicaHistory:
+        history = super().history(server, obj)
+        if server != LIAR or not self.lying or obj != B:
+            return history
+        return _with_barrier_at(history, self.latest_for_fast() + self.future_us, B)
+
+    def hand_over(self, to: Sequence[int]) -> list[Status | None]:
+        """A client shows the liar's history of now to some servers, which build a barrier on it if they can."""
+        return self.send(self.request(Kind.BARRIER, (B,), (1, 2, 3, 4, LIAR)), to)
+
+    def append(self, client: Client) -> int:
+        for server in range(6):
+            client.connected(server, self.now)
+        client.submit_update(Call("ledger.append", ((B, LEDGER),), pack((b"late", None)), CREDENTIALS, B), self.now)
+        self.oracles.touched[b"late"] = (B,)
+        self.oracles.once.add(b"late")
+        return self._finish(client, 0)
+
+    def _finish(self, client: Client, number: int) -> int:
+        client.wall_ns = self.wall_ns
+        return super()._finish(client, number)
+
+
+def test_what_slow_clocks_may_refuse_is_not_shown_when_there_is_another_quorum() -> None:
+    """Nobody needs to refuse anything, nor is moved to times that others refuse."""
+    world = Clocks(3.0)
+    client = world.client()
+    assert world.append(client) < 20
+    assert client.counters["too late"] == 0
+    assert all(world.history(server, B).latest.lt.time < 100 for server in world.benign)
+    assert client.findings() == []
+
+
+def test_times_that_no_correct_clock_allows_are_noted_and_not_shown() -> None:
+    world = Clocks(0.0, future_us=1 << 40)
+    client = world.client()
+    assert world.append(client) < 20
+    assert [(f.server, f.ground.value, f.proof) for f in client.findings()] == [(LIAR, "future-times", False)]
+
+
+def test_a_clock_that_goes_before_others_holds_an_object_up_for_that_long() -> None:
+    """The fast server has accepted what the others refuse, and is needed; the liar would move it on and on."""
+    world = Clocks(3.0)
+    assert world.hand_over((FAST, 2)) == [Status.ACCEPTED, Status.CULLED]
+    client = world.client()
+    world.append(client)
+    assert 3.0 < world.now < 60.0
+    assert client.counters["too late"] > 0
+    assert client.findings() == []
+    assert client._trust.suspicion == {}
+
+
+def test_a_late_history_is_shown_when_there_is_no_other_way() -> None:
+    """The liar pretends to know of nothing: with its old history there is a quorum without the one server ahead."""
+    world = Clocks(0.0)
+    assert world.hand_over((FAST,)) == [Status.ACCEPTED]
+    world.lying = False
+    client = world.client()
+    assert world.append(client) < 60
+    assert client.findings() == []
+
+
+@pytest.mark.parametrize("needed", [0, 1, 2])
+def test_each_number_of_histories_to_do_without_gets_time_enough(needed: int) -> None:
+    """However long clocks differ: liars that are shown meanwhile begin it anew, and each turn is longer."""
+    trust = Trust(threshold(2))
+    longest = run = 0
+    for _ in range(2000):
+        trust.met_late = True
+        trust.reconsider()
+        run = run + 1 if trust._late.dropped == needed else 0
+        longest = max(longest, run)
+    assert longest > 150
+    trust.reconsider()
+    assert trust._late.dropped == 2, "from the start when it is over"
