@@ -50,7 +50,7 @@ class Limits:
     """Logical time grows by one per operation: an honest one stays far below the clock in microseconds plus this."""
 
     client_time_window_ns: int = 600 * 1_000_000_000
-    """How far a client's clock may be from a replica's; wide, since it only feeds mtime and ctime."""
+    """How far correct clocks may be apart; wide, since those of clients only feed mtime and ctime."""
 
     sessions_per_client: int = 16
     """Duplicate-cache entries kept per client in a home object."""
