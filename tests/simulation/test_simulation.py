@@ -34,7 +34,9 @@ FOUND_OUT = (
     "proof of wrong-answer",
     "proof of wrong-data",
     "proof of malformed",
+    "proof of bad-macs",
     "suspicion of bad-macs",
+    "suspicion of future-times",
     "suspicion of denied",
 )
 
