@@ -24,6 +24,8 @@ _FUTURE_US: Final = DEFAULT_LIMITS.time_ahead_max + 2 * DEFAULT_LIMITS.client_ti
 
 Twice that much is more than enough for the operations since: they are less than one in a microsecond.
 """
+_LATE_FOR_NS: Final = 60 * 1_000_000_000
+"""Late times that nobody has met for so long are a matter of the past: attempts are fractions of a second apart."""
 _DOUBLINGS_MAX: Final = 16
 _PARDONED_FOR: Final = 16
 """Operations after which a server may be pardoned for the second time; twice as many for the third, and so on."""
@@ -196,7 +198,7 @@ class Trust:
         self._doubted = self._explanations[self._futile // _PATIENCE % len(self._explanations)]
         self._futile += 1
         self._preferences.clear()
-        self._late.failed(_PATIENCE * len(self._explanations), self.met_late)
+        self._late.failed(_PATIENCE * len(self._explanations), self.met_late, self._wall_ns())
         self.met_late = False
 
     # ---- times
@@ -270,14 +272,16 @@ class _Late:
     def __init__(self, most: int) -> None:
         self._most: Final = most
         self.dropped = most
-        self._turns = self._tries = 0
+        self._turns = self._tries = self._last_ns = 0
 
-    def failed(self, patience: int, met: bool) -> None:
+    def failed(self, patience: int, met: bool, wall_ns: int) -> None:
         """One more attempt was in vain; ``met``: late times may be why."""
-        if not met:
-            self._turns = self._tries = 0
-            self.dropped = self._most
+        if not met:  # other operations, on other objects, know of none
+            if wall_ns - self._last_ns > _LATE_FOR_NS:
+                self._turns = self._tries = 0
+                self.dropped = self._most
             return
+        self._last_ns = wall_ns
         self._tries += 1
         if self._tries >= patience << min(self._turns, _DOUBLINGS_MAX):
             self._tries = 0

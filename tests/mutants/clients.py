@@ -195,6 +195,16 @@ def late_times_are_shown_ever_so_often() -> None:
 
 
 @mutant(
+    "each turn of doing without late times is longer",
+    TIMES,
+    f"{CLOCKS}::test_each_number_of_histories_to_do_without_gets_time_enough",
+)
+def other_objects_begin_late_times_anew() -> None:
+    """While other objects are contended for, no turn ever gets longer."""
+    rewrite(tr._Late.failed, ("if wall_ns - self._last_ns > _LATE_FOR_NS:", "if True:"))
+
+
+@mutant(
     "who is connected anew is pardoned",
     PARDON,
     f"{TRUST}::test_who_was_left_out_and_is_connected_anew_is_pardoned",

@@ -111,7 +111,8 @@ def test_a_late_history_is_shown_when_there_is_no_other_way() -> None:
 @pytest.mark.parametrize("needed", [0, 1, 2])
 def test_each_number_of_histories_to_do_without_gets_time_enough(needed: int) -> None:
     """However long clocks differ: liars that are shown meanwhile begin it anew, and each turn is longer."""
-    trust = Trust(threshold(2))
+    now_ns = 10**18
+    trust = Trust(threshold(2), lambda: now_ns)
     longest = run = 0
     for _ in range(2000):
         trust.met_late = True
@@ -119,5 +120,9 @@ def test_each_number_of_histories_to_do_without_gets_time_enough(needed: int) ->
         run = run + 1 if trust._late.dropped == needed else 0
         longest = max(longest, run)
     assert longest > 150
+    before = trust._late.dropped, trust._late._turns
     trust.reconsider()
-    assert trust._late.dropped == 2, "from the start when it is over"
+    assert (trust._late.dropped, trust._late._turns) == before, "another operation, on another object"
+    now_ns += 61 * 10**9
+    trust.reconsider()
+    assert (trust._late.dropped, trust._late._turns) == (2, 0), "from the start when it is over"
