@@ -31,6 +31,8 @@ class OpenDirectory:
 
     object: int
     credentials: Credentials
+    thread: int = 0
+    """Who opened it, and most likely reads it."""
     verifier: bytes = COOKIE_VERIFIER
     page: tuple[entryplus3, ...] = ()
     eof: bool = False
@@ -57,9 +59,9 @@ class Directories:
         self._names = names
         self._open: dict[int, set[OpenDirectory]] = {}
 
-    def open(self, obj: int, credentials: Credentials) -> OpenDirectory:
+    def open(self, obj: int, credentials: Credentials, thread: int) -> OpenDirectory:
         """A new listing."""
-        directory = OpenDirectory(obj, credentials)
+        directory = OpenDirectory(obj, credentials, thread)
         self._open.setdefault(obj, set()).add(directory)
         return directory
 

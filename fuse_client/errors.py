@@ -4,11 +4,15 @@ import errno
 import functools
 import logging
 from collections.abc import Callable, Coroutine
+from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
 
 import pyfuse3
+import trio
 
+from fuse_client.interrupts import requesters
 from qunfs.nfs.types import nfsstat3
+from qunfs.protocol.errors import OperationGivenUp
 
 log = logging.getLogger(__name__)
 
@@ -69,16 +73,40 @@ def errno_of(status: nfsstat3) -> int:
 
 
 def handler(body: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Let a FUSE request handler raise nothing but FUSEError, since anything else ends the mount."""
+    """Let a FUSE request handler raise nothing but FUSEError, since anything else ends the mount.
+
+    A request whose last argument says who made it ends with EINTR when that thread is killed meanwhile.
+    """
 
     @functools.wraps(body)
     async def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
+            if args and isinstance(args[-1], pyfuse3.RequestContext):
+                with interruptible(args[-1].pid):
+                    return await body(*args, **kwargs)
             return await body(*args, **kwargs)
         except Exception as error:
             raise _fuse_error(body.__name__, error) from None
 
     return guarded
+
+
+class interruptible:
+    """For ``with``: what this task does now is for a thread, and may be given up when that is killed."""
+
+    __slots__ = ("_task", "_thread")
+
+    def __init__(self, thread: int) -> None:
+        self._thread = thread
+        self._task = trio.lowlevel.current_task()
+
+    def __enter__(self) -> None:
+        requesters[self._task] = self._thread
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        del requesters[self._task]
 
 
 def prompt_handler(body: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
@@ -100,6 +128,8 @@ def _fuse_error(name: str, error: Exception) -> pyfuse3.FUSEError:
         return error
     if isinstance(error, StatusError):
         return pyfuse3.FUSEError(errno_of(error.status))
+    if isinstance(error, OperationGivenUp):
+        return pyfuse3.FUSEError(errno.EINTR)
     if isinstance(error, OSError):  # from the contents folder: full, over quota, out of descriptors
         log.warning("%s: %s", name, error)
         return pyfuse3.FUSEError(error.errno or errno.EIO)

@@ -104,6 +104,8 @@ class Handle:
     credentials: Credentials
     keeps_atime: bool = False
     """Opened with O_NOATIME."""
+    thread: int = 0
+    """Who opened it, and most likely flushes it: the kernel's requests say it, but pyfuse3 does not."""
 
 
 class Files:

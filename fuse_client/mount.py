@@ -17,6 +17,7 @@ from typing import Final
 import pyfuse3
 import trio
 
+from fuse_client import interrupts
 from fuse_client.contents import ContentStore
 from fuse_client.operations import QunfsOperations
 from qunfs import mounts
@@ -72,10 +73,12 @@ async def serve(
     contents: Path,
     options: MountOptions = MountOptions(),
     on_ready: Callable[[], None] = lambda: None,
+    give_up: Callable[[trio.lowlevel.Task], bool] = lambda _: False,
 ) -> None:
     """Mount, and serve until unmounted from outside or cancelled; unmounted it is in any case when this returns.
 
-    ``on_ready`` is called once the kernel talks to the mount.  Raises LocalError when it cannot be mounted.
+    ``on_ready`` is called once the kernel talks to the mount, ``give_up`` with a task that waits for the service on
+    behalf of a program that is being killed.  Raises LocalError when it cannot be mounted.
     """
     if not _one_session.acquire(blocking=False):
         raise LocalError("this process serves a mount already; a second one needs a process of its own")
@@ -91,7 +94,7 @@ async def serve(
                 entry_timeout=options.entry_timeout,
                 revalidate=options.revalidate,
             )
-            await _Session(operations, mountpoint).run(options, on_ready)
+            await _Session(operations, mountpoint, give_up).run(options, on_ready)
         finally:
             store.close()
     finally:
@@ -131,8 +134,11 @@ def _raise_descriptor_limit() -> None:
 class _Session:
     """One mount, from the mount call to the end."""
 
-    def __init__(self, operations: QunfsOperations, mountpoint: Path) -> None:
+    def __init__(
+        self, operations: QunfsOperations, mountpoint: Path, give_up: Callable[[trio.lowlevel.Task], bool]
+    ) -> None:
         self._operations = operations
+        self._give_up = give_up
         self._mountpoint = canonical(mountpoint)
         self._ended = trio.Event()
         self._detached = False
@@ -145,6 +151,7 @@ class _Session:
                 with trio.CancelScope(shield=True) as serving:
                     nursery.start_soon(self._finish_when_cancelled, serving)
                     nursery.start_soon(_finish_when_disconnected, device_fd, serving)
+                    nursery.start_soon(interrupts.watch, self._give_up)
                     nursery.start_soon(self._announce, on_ready)
                     await pyfuse3.main()
                 self._ended.set()

@@ -17,7 +17,7 @@ import trio
 from fuse_client.attributes import unknown_entry
 from fuse_client.contents import ContentStore
 from fuse_client.directories import OpenDirectory
-from fuse_client.errors import handler, prompt_handler
+from fuse_client.errors import handler, interruptible, prompt_handler
 from fuse_client.files import Handle
 from fuse_client.namespace import NamespaceOperations
 from qunfs.nfs.service import MetadataService
@@ -75,8 +75,9 @@ class QunfsOperations(NamespaceOperations):
 
     # --- contents -----------------------------------------------------------------------------------------------------
 
-    def _number(self, handle: Handle) -> int:
+    def _number(self, handle: Handle, thread: int) -> int:
         number = next(self._numbers)
+        handle.thread = thread
         self._handles[number] = handle
         return number
 
@@ -94,12 +95,12 @@ class QunfsOperations(NamespaceOperations):
                 raise pyfuse3.FUSEError(errno.ESTALE)
             made = self._created(parent_inode, name, result, asked)
         handle = self._io.opened_new(made, credentials)
-        return pyfuse3.FileInfo(fh=self._number(handle)), self._entry(made, asked)
+        return pyfuse3.FileInfo(fh=self._number(handle, ctx.pid)), self._entry(made, asked)
 
     @handler
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         handle = await self._io.open(inode, flags, self._credentials.of(ctx), self._just_looked_up(inode, ctx.pid))
-        return pyfuse3.FileInfo(fh=self._number(handle))
+        return pyfuse3.FileInfo(fh=self._number(handle, ctx.pid))
 
     @prompt_handler
     def read(self, fh: int, off: int, size: int) -> bytes:
@@ -111,13 +112,16 @@ class QunfsOperations(NamespaceOperations):
 
     @handler
     async def flush(self, fh: int) -> None:
-        file = self._handles[fh].file
-        if file.dirty:
-            await self._io.flush(file)
+        handle = self._handles[fh]
+        if handle.file.dirty:
+            with interruptible(handle.thread):
+                await self._io.flush(handle.file)
 
     @handler
     async def fsync(self, fh: int, datasync: bool) -> None:  # noqa: ARG002 - the size travels either way
-        await self._io.fsync(self._handles[fh])
+        handle = self._handles[fh]
+        with interruptible(handle.thread):
+            await self._io.fsync(handle)
 
     @handler
     async def release(self, fh: int) -> None:
@@ -128,12 +132,14 @@ class QunfsOperations(NamespaceOperations):
     @prompt_handler
     def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
         number = next(self._numbers)
-        self._listings[number] = self._directories.open(inode, self._credentials.of(ctx))
+        self._listings[number] = self._directories.open(inode, self._credentials.of(ctx), ctx.pid)
         return number
 
     @handler
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        entries, asked = await self._directories.after(self._listings[fh], start_id)
+        listing = self._listings[fh]
+        with interruptible(listing.thread):
+            entries, asked = await self._directories.after(listing, start_id)
         for entry in entries:
             if entry.name_attributes is None:
                 kind = ftype3.NF3DIR if is_directory(entry.fileid) else ftype3.NF3REG

@@ -57,16 +57,33 @@ def remove_record(cluster: Cluster, pid: int) -> None:
 
 
 def records(cluster: Cluster) -> list[MountRecord]:
-    """The records of mounts that run; those that a killed one left behind are removed."""
-    found = []
+    """The records of mounts that run; those that a killed one left behind are removed once it is unmounted."""
+    return _told(cluster)[0]
+
+
+def abandoned(cluster: Cluster) -> list[MountRecord]:
+    """The records of mounts whose process was killed and that nobody has unmounted since."""
+    return _told(cluster)[1]
+
+
+def _told(cluster: Cluster) -> tuple[list[MountRecord], list[MountRecord]]:
+    running: list[MountRecord] = []
+    left: list[tuple[Path, MountRecord]] = []
     for path in sorted(cluster.run_directory.glob("mount-*.json")):
         with contextlib.suppress(OSError, ValueError, TypeError):  # gone meanwhile, or of another release
             record = MountRecord(**json.loads(path.read_text()))
             if names_path(record.pid, cluster.directory):
-                found.append(record)
+                running.append(record)
             else:
-                path.unlink()
-    return found
+                left.append((path, record))
+    served = {record.mountpoint for record in running}
+    dead = []
+    for path, record in left:
+        if record.mountpoint not in served and (filesystem_at(Path(record.mountpoint)) or "").startswith("fuse"):
+            dead.append(record)
+        else:
+            path.unlink(missing_ok=True)
+    return running, dead
 
 
 def filesystem_at(mountpoint: Path) -> str | None:

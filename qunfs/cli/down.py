@@ -1,7 +1,9 @@
 """``qunfs down``: stop the replicas."""
 
+import shlex
+
 from qunfs.cli.options import ClusterDirectory
-from qunfs.cli.output import say
+from qunfs.cli.output import counted, say
 
 
 def down(directory: ClusterDirectory) -> None:
@@ -21,6 +23,6 @@ def down(directory: ClusterDirectory) -> None:
     loaded = cluster.load(directory)
     stopped = processes.stop(loaded, range(loaded.n))
     killed = [str(server) for server, needed_kill in stopped.items() if needed_kill]
-    say(f"{len(stopped)} replicas stopped" + (f"; SIGKILL needed for {', '.join(killed)}" if killed else ""))
+    say(f"{counted(len(stopped), 'replica')} stopped" + (f"; SIGKILL needed for {', '.join(killed)}" if killed else ""))
     for record in mounts.records(loaded):
-        say(f"{record.mountpoint} is still mounted; its operations wait until: qunfs up {directory}")
+        say(f"{record.mountpoint} is still mounted; its operations wait until: qunfs up {shlex.quote(str(directory))}")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from qunfs.cli.output import say
+from qunfs.cli.output import counted, say
 from qunfs.protocol.errors import LocalError
 
 
@@ -50,7 +50,7 @@ def init(
     )
     names = ", ".join(client.name for client in made.clients[:4]) + (", ..." if len(made.clients) > 4 else "")
     where = f"{made.servers[0].host}:{made.servers[0].port}" + (" and following" if made.n > 1 else "")
-    say(f"{directory}: {made.n} replicas (b={made.b}, t={made.t}) at {where}; clients {names}")
+    say(f"{directory}: {counted(made.n, 'replica')} (b={made.b}, t={made.t}) at {where}; clients {names}")
     say(f"next: qunfs up {shlex.quote(str(directory))}")
 
 

@@ -187,7 +187,7 @@ async def _serve(request: MountRequest, announce: Announce) -> None:
             core.yield_to(_fuse_descriptor())
             nursery.start_soon(_try_mountpoint, request, core, announce)
 
-        await fuse_client.mount.serve(service, request.mountpoint, request.contents, options, on_ready)
+        await fuse_client.mount.serve(service, request.mountpoint, request.contents, options, on_ready, core.give_up)
         nursery.cancel_scope.cancel()
 
 

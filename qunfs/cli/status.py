@@ -2,14 +2,16 @@
 
 import json
 import math
+import shlex
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from qunfs.cli.options import ClientName, ClusterDirectory
-from qunfs.cli.output import Status, console
+from qunfs.cli.output import Status, console, counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,21 +51,29 @@ def status(
         replicas = replica_rows(loaded, ask(loaded, client))
     finally:
         progress.clear()
-    records = mounts.records(loaded)
+    records, abandoned = mounts.records(loaded), mounts.abandoned(loaded)
     waiting = what_is_missing(loaded, replicas)
     suspected = suspects(loaded, records, replicas)
     for row in replicas:
         row.pop("suspects", None)  # which is as the replica made it
     if as_json:
-        print(json.dumps(_as_object(loaded, replicas, records, waiting, suspected), indent=2))
+        print(json.dumps(_as_object(loaded, replicas, records, abandoned, waiting, suspected), indent=2))
         return
     out = console()
     out.print(_table(replicas))
     answering = sum(row["state"] == "running" for row in replicas)
-    out.print(f"{answering} of {loaded.n} replicas answer; operations " + (f"wait: {waiting}" if waiting else "run"))
+    answer = f"{answering} of {counted(loaded.n, 'replica')} answer{'s' if loaded.n == 1 else ''}"
+    out.print(f"{answer}; operations " + (f"wait: {waiting}" if waiting else "run"))
+    if any(row["pid"] is None and row["state"] != "running" for row in replicas):
+        out.print(f"start what does not run: qunfs up {shlex.quote(str(loaded.directory))}", soft_wrap=True)
     for record in records:
         doing = f"waits: {record.waiting}" if record.waiting else "works"
-        out.print(f"{record.mountpoint} (process {record.pid}, {record.client}) {doing}")
+        out.print(f"{record.mountpoint} (process {record.pid}, {record.client}) {doing}", soft_wrap=True)
+    for record in abandoned:
+        point = Path(record.mountpoint)
+        out.print(
+            f"{point} (process {record.pid}, {record.client}) was killed; first: {mounts.ending(point)}", soft_wrap=True
+        )
     if suspected:
         out.print(table(suspected))
 
@@ -143,6 +153,7 @@ def _as_object(
     loaded: "Cluster",
     rows: Sequence[dict[str, Any]],
     records: "Sequence[MountRecord]",
+    abandoned: "Sequence[MountRecord]",
     waiting: str | None,
     suspected: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
@@ -158,6 +169,7 @@ def _as_object(
         "replicas": list(rows),
         "suspects": list(suspected),
         "mounts": [dataclasses.asdict(record) for record in records],
+        "killed_mounts": [record.mountpoint for record in abandoned],
     }
 
 

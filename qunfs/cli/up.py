@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from qunfs.cli.options import ClusterDirectory, Durability, DurabilityOption
-from qunfs.cli.output import Status, say
+from qunfs.cli.output import Status, counted, say
 
 
 def up(
@@ -47,7 +47,8 @@ def up(
     finally:
         status.clear()
     before = [server.index for server in loaded.servers if server.index not in missing]
-    say(f"{loaded.n} replicas listen" + (f", {len(before)} of them did before" if before else ""))
+    listen = f"{counted(loaded.n, 'replica')} listen{'s' if loaded.n == 1 else ''}"
+    say(listen + (f", {len(before)} of them did before" if before else ""))
     for server in before:
         if not _runs_with(processes.arguments_of(processes.replica_pid(loaded, server) or 0), durability):
             say(

@@ -23,7 +23,7 @@ from qunfs.net.reactor import Reactor
 from qunfs.net.run_queue import run_queue
 from qunfs.net.tls import Peer
 from qunfs.protocol.client import Client, Completion
-from qunfs.protocol.errors import MalformedMessage
+from qunfs.protocol.errors import MalformedMessage, OperationGivenUp
 from qunfs.protocol.evidence import Finding
 from qunfs.protocol.operation import SESSION_BYTES, Answer, Call, Registry
 from qunfs.protocol.planning import Identity
@@ -48,11 +48,12 @@ _ALONE_TASKS: Final = 1
 class _Waiter:
     """A task that waits for a completion."""
 
-    __slots__ = ("completion", "event")
+    __slots__ = ("completion", "event", "task")
 
     def __init__(self) -> None:
         self.event: trio.Event | None = None
-        """Only for a task that is not alone."""
+        self.task: trio.lowlevel.Task | None = None
+        """Both only for a task that is not alone."""
         self.completion: Completion | None = None
 
 
@@ -82,13 +83,18 @@ class QuClient:
     # ---- for services
 
     async def query(self, *calls: Call) -> list[Answer]:
-        """Answers in the order of the calls.  Raises OperationRefused; waits while no quorum can be reached."""
+        """Answers in the order of the calls.
+
+        Raises OperationRefused, and OperationGivenUp after :meth:`give_up`; waits while no quorum can be reached.
+        """
         self._client.wall_ns = time.time_ns()
         answers: list[Answer] = await self._finish(self._client.submit_query(calls, time.monotonic()))
         return answers
 
     async def update(self, call: Call) -> bytes:
-        """The answer of an update that ran exactly once.  Raises OperationRefused; waits while there is no quorum.
+        """The answer of an update that ran exactly once.
+
+        Raises OperationRefused, and OperationGivenUp after :meth:`give_up`; waits while there is no quorum.
 
         A cancelled update may or may not take effect.
         """
@@ -133,6 +139,14 @@ class QuClient:
         why = no_quorum(self._cluster.quorums, missing)
         waiting = f"{len(overdue)} operation(s) waiting, the oldest for {now - min(overdue):.0f} s: "
         return waiting + (why or "enough servers answer; others contend, or repairs are under way")
+
+    def give_up(self, task: trio.lowlevel.Task) -> bool:
+        """Have a task that waits for servers get OperationGivenUp instead; whether it does wait."""
+        for waiter in self._waiters.values():
+            if waiter.task is task and waiter.event is not None:
+                waiter.event.set()
+                return True
+        return False
 
     # ---- what the reactor tells
 
@@ -199,7 +213,7 @@ class QuClient:
                 due = self._client.next_tick()
                 if due is not None and due < self._sleeps_until:
                     self._reactor.wake()
-                waiter.event = trio.Event()
+                waiter.event, waiter.task = trio.Event(), trio.lowlevel.current_task()
                 await waiter.event.wait()
             else:
                 await trio.lowlevel.checkpoint_if_cancelled()
@@ -209,7 +223,8 @@ class QuClient:
                 self._client.cancel(ticket)
                 self._after_activity()
         completion = waiter.completion
-        assert completion is not None
+        if completion is None:
+            raise OperationGivenUp
         if completion.error is not None:
             raise completion.error
         return completion.result

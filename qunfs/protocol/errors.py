@@ -27,3 +27,7 @@ class VersionMissing(QunfsError):
 
 class OperationRefused(QunfsError):
     """Replicas refused an operation: not allowed, or not one they know."""
+
+
+class OperationGivenUp(QunfsError):
+    """Whoever waited for an operation does not any more: it may or may not take effect."""

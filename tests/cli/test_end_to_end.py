@@ -103,7 +103,10 @@ def test_a_killed_mount_can_be_cleared_and_made_again(six: Cluster, tmp_path: Pa
     (record,) = mounts.records(six)
     os.kill(record.pid, 9)
     processes.wait_gone([record.pid], PATIENCE_S)
+    assert f"was killed; first: qunfs umount {tmp_path}" in done("status", six.directory)
+    assert status(six)["killed_mounts"] == [str(tmp_path)]
     done("umount", tmp_path)
+    assert status(six)["killed_mounts"] == []
     done("mount", six.directory, tmp_path)
     assert (tmp_path / "kept").is_dir()
     done("umount", tmp_path)
@@ -138,7 +141,9 @@ def test_operations_wait_for_a_quorum_and_everyone_says_so(six: Cluster, mounted
         told_first = record.waiting
         eventually(lambda: mounts.records(six)[0].waiting != told_first)  # it says for how long
         assert Path(record.log).read_text().count("waiting") == 1  # which the log does not repeat every second
-        assert "operations wait: for 1 of the replicas 1, 2" in done("status", six.directory)
+        told_text = done("status", six.directory)
+        assert "operations wait: for 1 of the replicas 1, 2" in told_text
+        assert f"start what does not run: qunfs up {six.directory}" in told_text
         processes.start_and_wait(six, [1], ["--durability", "async"])
         assert waiting.wait(PATIENCE_S) == 0
     assert {"with-five", "with-four"} <= set(os.listdir(mounted))
