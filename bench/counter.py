@@ -92,3 +92,12 @@ def measure(
 def peak(records: Sequence[Figures]) -> Figures:
     """The record of the number of clients that got most done."""
     return max(records, key=lambda one: float(one["ops_per_s"]))
+
+
+def tell_of(one: Figures) -> str:
+    """A record in a line."""
+    return (
+        f"b={one['b']}, {one['clients']} clients: {one['ops_per_s']:,.0f} {one['operation']}s/s, "
+        f"p50 {one['latency_us']['p50']:,.0f} us, "
+        f"busiest server {one['server_cpu_us_per_request']['max']:,.0f} us/request"
+    )

@@ -170,4 +170,4 @@ class Together:
         self.rss_mb = max(report.rss_bytes for report in reports) / 1e6
         self.counters: Counter[str] = Counter()
         for report in reports:
-            self.counters.update(report.counters)  # type: ignore[arg-type]  # of numbers of any kind
+            self.counters.update(report.counters)

@@ -92,7 +92,7 @@ def medians(runs: Sequence[Figures]) -> Figures:
 def significant(value: float) -> float:
     """A figure without digits that mean nothing."""
     if not value or not math.isfinite(value):
-        return 0 if not value else value
+        return value
     rounded = round(value, max(0, 4 - math.floor(math.log10(abs(value)))))
     return int(rounded) if rounded == int(rounded) else rounded
 
