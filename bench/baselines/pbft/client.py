@@ -290,9 +290,12 @@ class PbftClient:
         payload = pack_request(self._replier(), vector, data)
         if len(data) > self._tuning.inline_bytes_max:
             self.outgoing += [(server, payload) for server in self._all]
+            self.counters["requests"] += len(self._all)
         else:
             self.outgoing.append((PRIMARY, payload))
+            self.counters["requests"] += 1
         self.counters["bundles"] += 1
+        self.counters["round_trips"] += len(operations)
 
     def _send_read(self, works: list[_Work], now: float) -> None:
         self._number += 1
@@ -302,6 +305,8 @@ class PbftClient:
         payload = pack_read(self._replier(), self._number, data)
         self.outgoing += [(server, payload) for server in self._all]
         self.counters["reads"] += 1
+        self.counters["requests"] += len(self._all)
+        self.counters["round_trips"] += len(works)
 
     def _await(self, works: list[_Work], data: bytes, vector: bytes, is_read: bool, count: int, now: float) -> None:
         short_bytes_max = short_body_bytes(self._tuning, count)
@@ -319,7 +324,8 @@ class PbftClient:
         bundle.due = now + bundle.patience
         payload = pack_request(ALL_REPLY, bundle.vector, bundle.data)
         self.outgoing += [(server, payload) for server in self._all]
-        self.counters["repeated"] += 1
+        self.counters["requests"] += len(self._all)
+        self.counters["retries"] += 1
 
     def _order_reads(self, bundle: _Bundle, now: float) -> None:
         """Not enough replicas agree on what was read: have it ordered like an update (section 5.1)."""

@@ -205,8 +205,9 @@ class Replica:
         """Queries, answered at once, but nothing is shown that may not last (section 5.1)."""
         agreement = self.agreement
         agreement.hurry = True
-        self.counters["reads"] += 1
-        reply = self._pack_reply(0, number, self._state.read(bundle), replier)
+        results = self._state.read(bundle)
+        self.counters["reads"] += len(results)
+        reply = self._pack_reply(0, number, results, replier)
         if agreement.committed == agreement.executed:
             self._to_links.append((link, reply))
         else:

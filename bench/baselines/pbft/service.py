@@ -36,6 +36,7 @@ class Service:
     def __init__(self, cluster: Cluster, server: int, rows: DiskRows, durability: Durability, tuning: Tuning) -> None:
         self._cluster, self._server, self._durability = cluster, server, durability
         self._reactor = Reactor(self, cluster.server_tls(server), cluster.peers)
+        self._rows = rows
         self._state = ServiceState(REGISTRY, rows)
         if self._state.executed:
             raise LocalError(f"server {server} has run before, and this baseline cannot catch up: make a new cluster")
@@ -51,6 +52,7 @@ class Service:
         self._stop_signal: signal.Signals | None = None
         self._batches = 0
         self._frames = 0
+        self._questions = 0
         self._bytes_closed = 0
         self._warned = False
 
@@ -182,7 +184,8 @@ class Service:
         self._redial[peer.index] = time.monotonic() + REDIAL_S
 
     def _describe(self) -> dict[str, Any]:
-        """As our replicas describe themselves, where that has a meaning here."""
+        """As our replicas describe themselves; "frames" are clients' operations here, and questions like this."""
+        self._questions += 1
         return {
             "server": self._server,
             "pid": os.getpid(),
@@ -192,7 +195,9 @@ class Service:
             "connections": len(self._origins),
             "replicas_connected": len(self._peers),
             "batches": self._batches,
-            "frames": self._frames,
+            "frames": self._questions + self._replica.counters["requests"] + self._replica.counters["reads"],
+            "messages": self._frames,
+            "fsyncs": self._rows.fsyncs,
             "wire_bytes": self._bytes_closed + sum(c.bytes_in + c.bytes_out for c in self._origins),
             "agreement": self._replica.describe(),
         }
