@@ -7,11 +7,11 @@ from random import Random
 
 import msgpack
 
-from bench.baselines.pbft.client import NAME_BYTES, PbftClient
-from bench.baselines.pbft.macs import ClientMacs, ReplicaMacs
-from bench.baselines.pbft.ordering import Origin, Replica
-from bench.baselines.pbft.state import ServiceState
-from bench.baselines.pbft.tuning import DEFAULT_TUNING, Tuning, replicas_for
+from bench.baselines.pbft.core.client import NAME_BYTES, PbftClient
+from bench.baselines.pbft.core.macs import ClientMacs, ReplicaMacs
+from bench.baselines.pbft.core.ordering import Origin, Replica
+from bench.baselines.pbft.core.state import ServiceState
+from bench.baselines.pbft.core.tuning import DEFAULT_TUNING, Tuning, replicas_for
 from qunfs.objects import REGISTRY
 from qunfs.protocol.client import Completion
 from qunfs.protocol.errors import MalformedMessage

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.baselines.pbft.tuning import Tuning
+from bench.baselines.pbft.core.tuning import Tuning
 from tests.bench.pbft_group import Group, fetch, increment
 
 SMALL = Tuning(checkpoint_every=4, log_batches_max=8, batch_entries_max=3)

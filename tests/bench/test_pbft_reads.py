@@ -5,8 +5,8 @@ from itertools import count
 import msgpack
 import pytest
 
-from bench.baselines.pbft.messages import TENTATIVE, Type, pack_reply, parse_reply_untrusted
-from bench.baselines.pbft.tuning import Tuning
+from bench.baselines.pbft.core.messages import TENTATIVE, Type, pack_reply, parse_reply_untrusted
+from bench.baselines.pbft.core.tuning import Tuning
 from tests.bench.pbft_group import Group, Packet, fetch, increment
 
 

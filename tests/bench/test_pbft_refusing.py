@@ -2,11 +2,11 @@
 
 import pytest
 
-from bench.baselines.pbft import messages
-from bench.baselines.pbft.agreement import StateDiffers
-from bench.baselines.pbft.messages import Checkpoint, Entry, Request, Status, Type
-from bench.baselines.pbft.ordering import Origin
-from bench.baselines.pbft.tuning import Tuning
+from bench.baselines.pbft.core import messages
+from bench.baselines.pbft.core.agreement import StateDiffers
+from bench.baselines.pbft.core.messages import Checkpoint, Entry, Request, Status, Type
+from bench.baselines.pbft.core.ordering import Origin
+from bench.baselines.pbft.core.tuning import Tuning
 from qunfs.protocol.authenticator import MAC_BYTES
 from qunfs.protocol.errors import MalformedMessage
 from tests.bench.pbft_group import Group, Packet, increment

@@ -5,8 +5,8 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from bench.baselines.pbft.messages import Entry, pack_batch, pack_bundle, request_digest
-from bench.baselines.pbft.state import ServiceState
+from bench.baselines.pbft.core.messages import Entry, pack_batch, pack_bundle, request_digest
+from bench.baselines.pbft.core.state import ServiceState
 from qunfs.objects import REGISTRY
 from qunfs.protocol.execution import Code
 from qunfs.protocol.operation import Credentials, Operation

@@ -10,7 +10,7 @@ What the papers call optimisations, and what is done here:
 
 * batching with a sliding window: the primary orders what has come when fewer than ``window`` batches are on their way;
 * authenticators: a MAC per receiver.  One keyed BLAKE2b per pair of replicas and batch gives all four MACs that the two
-  exchange about it (:mod:`macs`).  Connections are from one to one, so everybody gets only the MAC meant for it;
+  exchange about it (:mod:`core.macs`).  Connections are from one to one, so everybody gets only the MAC meant for it;
 * tentative execution: a batch is executed as soon as it is prepared and everything before it is committed, which takes
   a message delay off; the client then waits for 2f+1 replies that agree instead of f+1;
 * commits travel with the next prepare or pre-prepare where one follows soon, since nobody waits for them;
@@ -25,7 +25,9 @@ What the papers call optimisations, and what is done here:
 Beyond the papers, because our own client does likewise: requests that one client process has at the same moment travel
 as one *bundle* under one authenticator.
 
-Modules: :mod:`tuning` (every number), :mod:`keys`, :mod:`macs`, :mod:`messages`, :mod:`slots` (the log), :mod:`state`
-(execution and what is durable), :mod:`ordering` (the replica's state machine) and :mod:`client` are free of I/O and
-clocks; :mod:`service` and :mod:`driver` join them to our reactor, :mod:`runner` measures.
+Modules: :mod:`core` is the protocol, free of I/O and clocks: :mod:`core.tuning` (every number), :mod:`core.macs`,
+:mod:`core.messages`, :mod:`core.slots` (the log), :mod:`core.agreement` (the three phases), :mod:`core.state`
+(execution and what is durable), :mod:`core.ordering` (the replica's state machine) and :mod:`core.client`.  :mod:`keys`
+makes clusters, :mod:`service` and :mod:`driver` join the core to our reactor and our client's driver, and
+:mod:`runner` measures.
 """

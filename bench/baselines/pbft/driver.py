@@ -9,8 +9,8 @@ from typing import cast
 import trio
 
 from bench.baselines.pbft import keys
-from bench.baselines.pbft.client import NAME_BYTES, PbftClient
-from bench.baselines.pbft.tuning import DEFAULT_TUNING, Tuning
+from bench.baselines.pbft.core.client import NAME_BYTES, PbftClient
+from bench.baselines.pbft.core.tuning import DEFAULT_TUNING, Tuning
 from qunfs.cluster import Cluster
 from qunfs.net.driver import QuClient
 from qunfs.objects import REGISTRY

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from bench.baselines.pbft.macs import ClientMacs, ReplicaMacs
+from bench.baselines.pbft.core.macs import ClientMacs, ReplicaMacs
 from qunfs import cluster as clusters
 from qunfs.cluster import Cluster
 from qunfs.protocol.errors import LocalError

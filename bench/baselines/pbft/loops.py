@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.baselines.pbft.core.tuning import Tuning
 from bench.baselines.pbft.driver import PbftDriver, open_client
-from bench.baselines.pbft.tuning import Tuning
 from bench.counter_client import share_fairly
 from bench.measuring import closed_loop
 from qunfs import cluster, garbage

@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 
-from bench.baselines.pbft.tuning import DEFAULT_TUNING, Tuning
+from bench.baselines.pbft.core.tuning import DEFAULT_TUNING, Tuning
 
 
 def add_tuning(parser: argparse.ArgumentParser) -> None:

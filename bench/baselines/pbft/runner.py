@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.baselines.pbft import driver, keys
+from bench.baselines.pbft.core.tuning import DEFAULT_TUNING, Tuning
 from bench.baselines.pbft.loops import Task
 from bench.baselines.pbft.options import arguments_of
-from bench.baselines.pbft.tuning import DEFAULT_TUNING, Tuning
 from bench.counter import Load
 from bench.counter_client import FIRST_COUNTER
 from bench.measuring.clients import client_processes

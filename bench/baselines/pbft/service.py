@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.baselines.pbft import keys
-from bench.baselines.pbft.messages import Type, pack_description
-from bench.baselines.pbft.ordering import Origin, Replica
-from bench.baselines.pbft.state import ServiceState
-from bench.baselines.pbft.tuning import Tuning
+from bench.baselines.pbft.core.messages import Type, pack_description
+from bench.baselines.pbft.core.ordering import Origin, Replica
+from bench.baselines.pbft.core.state import ServiceState
+from bench.baselines.pbft.core.tuning import Tuning
 from qunfs import garbage, native
 from qunfs.cluster import Cluster, load
 from qunfs.net.connection import Connection, send_each

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
-from bench.baselines.pbft.macs import Tags
-from bench.baselines.pbft.messages import Entry
+from bench.baselines.pbft.core.macs import Tags
+from bench.baselines.pbft.core.messages import Entry
 
 
 class Slot:
@@ -24,12 +24,14 @@ class Slot:
         "prepares",
         "sequence",
         "tags",
+        "tags_to_be",
     )
 
     def __init__(self, sequence: int) -> None:
         self.sequence: Final = sequence
         self.tags: Tags | None = None
         """Set when the batch is there with all its bundles: only then are votes looked at."""
+        self.tags_to_be: Tags | None = None
         self.digest = b""
         self.batch = b""
         """As it travels."""

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from hmac import compare_digest
 from typing import Final
 
-from bench.baselines.pbft.macs import ReplicaMacs
-from bench.baselines.pbft.messages import (
+from bench.baselines.pbft.core.macs import ReplicaMacs
+from bench.baselines.pbft.core.messages import (
     Checkpoint,
     Entry,
     PrePrepare,
@@ -24,8 +24,8 @@ from bench.baselines.pbft.messages import (
     parse_batch_untrusted,
     parse_votes_untrusted,
 )
-from bench.baselines.pbft.slots import Log, Slot
-from bench.baselines.pbft.tuning import PRIMARY, VIEW, Tuning, replicas_for
+from bench.baselines.pbft.core.slots import Log, Slot
+from bench.baselines.pbft.core.tuning import PRIMARY, VIEW, Tuning, replicas_for
 from qunfs.protocol.errors import MalformedMessage, QunfsError
 
 STATUS_AFTER_S: Final = 0.25
@@ -107,6 +107,7 @@ class Agreement:
         slot.entries = entries
         slot.digest = batch_digest(entries)
         slot.macs = tuple(zip(*vectors, strict=True))
+        slot.tags_to_be = self._macs.tags(VIEW, sequence, slot.digest)
         self._accept(slot)
         self._pre_prepare(slot, self.peers)
 
@@ -133,7 +134,7 @@ class Agreement:
             return
         self._check_clients_untrusted(entries, message.macs)
         self._newest = max(self._newest, message.sequence)
-        slot.digest, slot.batch, slot.entries = digest, message.batch, entries
+        slot.digest, slot.batch, slot.entries, slot.tags_to_be = digest, message.batch, entries, tags
         slot.missing = {entry.digest for entry in entries if not entry.bundle and entry.digest not in self._bundles}
         for missing in slot.missing:
             self._waiting_for.setdefault(missing, []).append(slot)
@@ -157,9 +158,11 @@ class Agreement:
 
     def _accept(self, slot: Slot) -> None:
         """The batch is complete and authentic: say so, and look at what others have said already."""
-        if any(not entry.bundle for entry in slot.entries):
-            slot.entries = [e if e.bundle else e._replace(bundle=self._bundles[e.digest]) for e in slot.entries]
-        tags = slot.tags = self._macs.tags(VIEW, slot.sequence, slot.digest)
+        for place, entry in enumerate(slot.entries):
+            if not entry.bundle:
+                slot.entries[place] = entry._replace(bundle=self._bundles[entry.digest])
+        tags = slot.tags = slot.tags_to_be
+        assert tags is not None
         self._newest = max(self._newest, slot.sequence)
         self._accepted = max(self._accepted, slot.sequence)
         self.counters["batches"] += 1

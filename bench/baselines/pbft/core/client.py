@@ -9,8 +9,8 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any, Final
 
-from bench.baselines.pbft.macs import ClientMacs, digest_of, request_digest
-from bench.baselines.pbft.messages import (
+from bench.baselines.pbft.core.macs import ClientMacs, digest_of, request_digest
+from bench.baselines.pbft.core.messages import (
     ALL_REPLY,
     DIGEST,
     OPERATIONS_MAX,
@@ -26,7 +26,7 @@ from bench.baselines.pbft.messages import (
     parse_results_untrusted,
     short_body_bytes,
 )
-from bench.baselines.pbft.tuning import DEFAULT_TUNING, PRIMARY, Tuning, replicas_for
+from bench.baselines.pbft.core.tuning import DEFAULT_TUNING, PRIMARY, Tuning, replicas_for
 from qunfs.protocol.client import Completion
 from qunfs.protocol.errors import OperationRefused, QunfsError
 from qunfs.protocol.evidence import Finding

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgpack
+from mypy_extensions import mypyc_attr
 
-from bench.baselines.pbft.macs import DIGEST_BYTES, digest_of
-from bench.baselines.pbft.messages import Entry, parse_batch_untrusted, parse_bundle_untrusted
+from bench.baselines.pbft.core.macs import DIGEST_BYTES, digest_of
+from bench.baselines.pbft.core.messages import Entry, parse_batch_untrusted, parse_bundle_untrusted
 from qunfs.protocol.errors import MalformedMessage, StorageError
-from qunfs.protocol.execution import Code, Execution, run_query, run_update
+from qunfs.protocol.execution import Code, run_query, run_update
 from qunfs.protocol.limits import DEFAULT_LIMITS
 from qunfs.protocol.operation import MethodClass, Operation, Registry, parse_operation_untrusted
 from qunfs.protocol.packing import pack
@@ -52,6 +53,7 @@ class _Object:
         return Overlay(NO_ROWS, self.prefix, self.rows, None, self.keys)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ServiceState:
     """What a replica executes on.  Raises StorageError when rows or log cannot be used."""
 
@@ -121,20 +123,24 @@ class ServiceState:
         method = self._registry.find(operation.method, operation.version)
         if method is None:
             return _BAD
-        objects = [self._object(obj) for obj in operation.objects]
-        views = {obj: held.view() for obj, held in zip(operation.objects, objects, strict=True)}
+        views = {obj: self._object(obj).view() for obj in operation.objects}
         if method.kind is MethodClass.QUERY:
-            return _result(run_query(method, operation, views))
-        if operation.home not in views:
+            execution = run_query(method, operation, views)
+        elif operation.home in views:
+            execution = run_update(method, operation, client, sequence, views, DEFAULT_LIMITS)
+            if execution.effective:
+                for obj, view in views.items():
+                    self._change(self._objects[obj], view)
+        else:
             return _BAD
-        execution = run_update(method, operation, client, sequence, views, DEFAULT_LIMITS)
-        if execution.effective:
-            for held, view in zip(objects, views.values(), strict=True):
-                changes = view.changes()
-                held.rows.update(changes)
-                for key, value in changes.items():
-                    self._changed[held.prefix + key] = value
-        return _result(execution)
+        return int(execution.code), execution.answer
+
+    def _change(self, held: _Object, view: Overlay) -> None:
+        changes = view.changes()
+        held.rows.update(changes)
+        changed, prefix = self._changed, held.prefix
+        for key, value in changes.items():
+            changed[prefix + key] = value
 
     def repeat(self, client: int, bundle: bytes) -> tuple[int, list[Result]] | None:
         """Number and results of a bundle whose operations are the newest of their sessions."""
@@ -158,7 +164,8 @@ class ServiceState:
                 results.append(_BAD)
             else:
                 views = {obj: self._object(obj).view() for obj in operation.objects}
-                results.append(_result(run_query(method, operation, views)))
+                execution = run_query(method, operation, views)
+                results.append((int(execution.code), execution.answer))
         return results
 
     def _object(self, obj: int) -> _Object:
@@ -229,7 +236,3 @@ class ServiceState:
         else:
             self._object(_OBJECT.unpack_from(key)[1]).rows[key[_OBJECT.size :]] = value
             self._changed[key] = value
-
-
-def _result(execution: Execution) -> Result:
-    return int(execution.code), execution.answer

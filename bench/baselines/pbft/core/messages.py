@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 
-from bench.baselines.pbft.macs import DIGEST_BYTES, digest_of, request_digest
-from bench.baselines.pbft.tuning import Tuning
+from bench.baselines.pbft.core.macs import DIGEST_BYTES, digest_of, request_digest
+from bench.baselines.pbft.core.tuning import Tuning
 from qunfs.protocol.authenticator import MAC_BYTES
 from qunfs.protocol.errors import MalformedMessage
 from qunfs.protocol.packing import pack

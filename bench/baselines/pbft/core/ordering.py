@@ -7,9 +7,9 @@ the state is durable.  The sections named are those of Castro and Liskov, OSDI 1
 from collections import deque
 from typing import Any, Final, NamedTuple
 
-from bench.baselines.pbft.agreement import Agreement
-from bench.baselines.pbft.macs import ReplicaMacs, digest_of, request_digest
-from bench.baselines.pbft.messages import (
+from bench.baselines.pbft.core.agreement import Agreement
+from bench.baselines.pbft.core.macs import ReplicaMacs, digest_of, request_digest
+from bench.baselines.pbft.core.messages import (
     ALL_REPLY,
     DIGEST,
     TENTATIVE,
@@ -27,9 +27,9 @@ from bench.baselines.pbft.messages import (
     parse_status_untrusted,
     short_body_bytes,
 )
-from bench.baselines.pbft.slots import Slot
-from bench.baselines.pbft.state import Result, ServiceState
-from bench.baselines.pbft.tuning import DEFAULT_TUNING, PRIMARY, Tuning, replicas_for
+from bench.baselines.pbft.core.slots import Slot
+from bench.baselines.pbft.core.state import Result, ServiceState
+from bench.baselines.pbft.core.tuning import DEFAULT_TUNING, PRIMARY, Tuning, replicas_for
 from qunfs.protocol.authenticator import MAC_BYTES
 from qunfs.protocol.errors import MalformedMessage
 from qunfs.protocol.packing import pack
