@@ -302,6 +302,11 @@ class Agreement:
 
     def finish(self, now: float) -> None:
         """Votes of this wake-up together; COMMITs wait for a vote or a batch to travel with."""
+        if not self._waits():
+            self._status_due = 0.0
+        elif not self._status_due:
+            self._status_due = now + STATUS_AFTER_S
+            self._reached = (self.committed, self.log.low)
         carried = self._prepares_out or (self.outgoing and self._me == PRIMARY)
         if self._commits_out and not carried and not self.hurry and now < self._commits_due:
             return
@@ -320,24 +325,22 @@ class Agreement:
 
     def due(self) -> float | None:
         """When time has to pass, at the latest."""
-        status = (self._status_due or self._now + STATUS_AFTER_S) if self._waits() else None
+        status = self._status_due or None
         if self._commits_out:
             return self._commits_due if status is None else min(status, self._commits_due)
         return status
 
     def tick(self, now: float) -> None:
         """Let time pass: where nothing has moved for a while, something may be lost."""
+        if not self._status_due or now < self._status_due:
+            return
+        self._status_due = now + STATUS_AFTER_S
         reached = (self.committed, self.log.low)
-        if not self._waits():
-            self._status_due = 0.0
-        elif reached != self._reached or not self._status_due:
-            self._status_due = now + STATUS_AFTER_S
-        elif now >= self._status_due:
-            self._status_due = now + STATUS_AFTER_S
+        if reached == self._reached:
             self.counters["statuses"] += 1
-            self._say_again(Status(self.log.low, self.executed, self.committed), self.peers)
-            status = pack_status(Status(self.log.low, self.executed, self.committed))
-            self.outgoing += [(peer, status) for peer in self.peers]
+            status = Status(self.log.low, self.executed, self.committed)
+            self._say_again(status, self.peers)
+            self.outgoing += [(peer, pack_status(status)) for peer in self.peers]
         self._reached = reached
 
     def _waits(self) -> bool:
