@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -92,17 +92,59 @@ def _nobody(step: str) -> None:
 
 @contextlib.contextmanager
 def temporary_system(
-    b: int, durability: str, where: Path | None = None, on_step: Callable[[str], object] = _nobody
+    b: int,
+    durability: str,
+    where: Path | None = None,
+    on_step: Callable[[str], object] = _nobody,
+    mount_options: str = "",
 ) -> Iterator[System]:
     """A fresh system below ``where`` (the usual temporary directory by default), mounted for the block.
 
-    ``on_step`` is told what is being done.  Raises LocalError when it cannot be set up.  To be used inside
-    :func:`interruptible`: however the block ends, the system is taken down and its directory removed.
+    ``on_step`` is told what is being done, ``mount_options`` is what the mount is given with -o.  Raises LocalError
+    when it cannot be set up.  To be used inside :func:`interruptible`: however the block ends, the system is taken
+    down and its directory removed.
     """
+    with temporary_replicas(b, durability, where, on_step) as system:
+        on_step("mounting")
+        mount(system, mount_options)
+        yield system
+
+
+@contextlib.contextmanager
+def temporary_replicas(
+    b: int,
+    durability: str,
+    where: Path | None = None,
+    on_step: Callable[[str], object] = _nobody,
+    *,
+    clients: int = 4,
+    module: str = processes.SERVE,
+    arguments: Sequence[str] = (),
+) -> Iterator[System]:
+    """The same without a mount; ``module`` runs each replica, with ``arguments`` besides the durability."""
+    with temporary_directory(where, on_step) as directory:
+        mountpoint, scratch = directory / "mnt", directory / "scratch"
+        mountpoint.mkdir()
+        scratch.mkdir()
+        on_step("making keys and certificates")
+        made = cluster.create(directory / "cluster", b=b, clients=clients)
+        on_step(f"starting the replicas, {made.n} of them")
+        system = System(directory, made, mountpoint, scratch, durability)
+        processes.start_and_wait(made, range(made.n), [*system.arguments, *arguments], module=module)
+        yield system
+
+
+@contextlib.contextmanager
+def temporary_directory(where: Path | None = None, on_step: Callable[[str], object] = _nobody) -> Iterator[Path]:
+    """A new directory for the block; at its end the processes and mounts that name it are ended, and it is removed."""
     directory = Path(where or tempfile.gettempdir()).absolute() / f"qunfs-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         try:
-            yield _set_up(directory, b, durability, on_step)
+            directory.mkdir(mode=0o700)
+        except OSError as error:
+            raise LocalError(f"{directory}: {error.strerror}; choose another place") from error
+        try:
+            yield directory
         finally:
             on_step("unmounting and stopping everything")
             tear_down(directory)
@@ -110,28 +152,16 @@ def temporary_system(
         tear_down(directory)
 
 
-def _set_up(directory: Path, b: int, durability: str, tell: Callable[[str], object]) -> System:
-    try:
-        directory.mkdir(mode=0o700)
-        mountpoint, scratch = directory / "mnt", directory / "scratch"
-        mountpoint.mkdir()
-        scratch.mkdir()
-    except OSError as error:
-        raise LocalError(f"{directory}: {error.strerror}; choose another place") from error
-    tell("making keys and certificates")
-    made = cluster.create(directory / "cluster", b=b)
-    tell(f"starting the replicas, {made.n} of them")
-    system = System(directory, made, mountpoint, scratch, durability)
-    processes.start_and_wait(made, range(made.n), system.arguments)
-    tell("mounting")
-    command = [sys.executable, "-m", "qunfs.cli.main", "mount", str(made.directory), str(mountpoint)]
+def mount(system: System, options: str = "") -> None:
+    """Mount a system whose replicas run.  Raises LocalError with the reason when that fails."""
+    command = [sys.executable, "-m", "qunfs.cli.main", "mount", str(system.cluster.directory), str(system.mountpoint)]
+    command += ["-o", options] if options else []
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, start_new_session=True, cwd="/"
     )
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or [f"mount ended with {done.returncode}"]
         raise LocalError(said[-1].removeprefix("qunfs: "))
-    return system
 
 
 @contextlib.contextmanager

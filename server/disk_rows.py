@@ -51,6 +51,8 @@ class DiskRows:
         self._rows_max = rows_max
         self._journal_bytes = journal_bytes
         self._recovered: list[bytes] = []
+        self.fsyncs = 0
+        """How often records or rows were brought to the disk before anything went on."""
         self._is_damaged = False
         """Whether the log has to be replaced before anything is written to it."""
         self._table = LmdbRows(directory, durability, map_bytes_min)
@@ -74,14 +76,18 @@ class DiskRows:
         if waiting >= self._rows_max or self._is_damaged:
             return False
         try:
-            return self._journal.append(record)
+            appended = self._journal.append(record)
         except OSError as error:
             raise self._fail(error) from error
+        if appended and self._durability == "sync":
+            self.fsyncs += 1
+        return appended
 
     def apply(self, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
         journal = self._journal
         try:
             self._table.apply(sorted([*rows, _mark(journal)]))  # in key order: page after page
+            self.fsyncs += self._durability == "sync"
             if self._is_damaged:
                 self._journal = self._replace(journal)
         except OSError as error:

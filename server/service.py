@@ -194,6 +194,7 @@ class Service:
             "strangers_refused": self._reactor.strangers_refused,
             "batches": self._batches,
             "frames": self._frames,
+            "fsyncs": self._store.fsyncs,
             "wire_bytes": self._bytes_closed + sum(c.bytes_in + c.bytes_out for c in self._origins),
         }
 

@@ -27,6 +27,11 @@ class ReplicaStore(VersionStore):
         self._disk = rows
         self._lock = lock
 
+    @property
+    def fsyncs(self) -> int:
+        """How often something was brought to the disk since the store was opened."""
+        return self._disk.fsyncs
+
     def close(self, clean: bool = True) -> None:
         """Commit everything and note that nothing is lost; unless ``clean``, stop as a killed process would.
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from qunfs.cli.bench import FILES, TRANSACTIONS
+from qunfs.cli.bench.postmark import FILES, TRANSACTIONS
 from qunfs.cli.options import Durability, DurabilityOption
 from qunfs.protocol.errors import LocalError
 
@@ -63,7 +63,7 @@ def demo(
 def _run(system: "System", view: "View", expected: "Counts", files: int, transactions: int) -> None:
     """PostMark with the faults, then the tables.  Raises LocalError when PostMark was wrong."""
     from bench import postmark
-    from qunfs.cli.bench import check
+    from qunfs.cli.bench.postmark import check
     from qunfs.cli.demo_story import Story
     from qunfs.cli.output import console
 

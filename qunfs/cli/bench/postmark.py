@@ -1,4 +1,4 @@
-"""``qunfs bench``: measure."""
+"""``qunfs bench postmark``: PostMark (paper, Table 4)."""
 
 import contextlib
 import dataclasses
@@ -19,24 +19,7 @@ if TYPE_CHECKING:
 FILES: Final = 5000
 TRANSACTIONS: Final = 20000
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
-
-@app.callback()
-def top() -> None:
-    """Measure the system.
-
-    Each benchmark sets up what it needs and leaves nothing behind.
-
-    \b
-    Example:
-      qunfs bench postmark --faults 1 --durability async
-
-    Exit codes: 0 measured, 1 failed (one line says why), 2 wrong usage, 130 interrupted.
-    """
-
-
-@app.command()
 def postmark(
     faults: Annotated[
         int, typer.Option("--faults", "-b", min=0, metavar="B", help="Malevolent replicas to tolerate.")
