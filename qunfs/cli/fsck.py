@@ -104,16 +104,36 @@ def _run(
 
     import trio
 
+    from qunfs.fsck.census import PATIENCE_S
     from qunfs.fsck.check import Check
+    from qunfs.fsck.walk import SUPERUSER
     from qunfs.net.driver import QuClient, open_client
     from qunfs.nfs.service import MetadataService
     from qunfs.objects import REGISTRY
+    from qunfs.objects.ids import ROOT
     from qunfs.protocol.errors import LocalError
 
-    async def give_up_without_quorum(core: QuClient) -> None:
-        while (waiting := core.waiting(wait)) is None:
+    def no_answer(core: QuClient) -> LocalError:
+        waiting = core.waiting(0.0) or "no answer from the replicas"
+        return LocalError(f"{waiting}; see: qunfs status {loaded.directory}")
+
+    async def expect_quorum(core: QuClient, service: MetadataService) -> None:
+        """One operation that needs one: what it waits for is known only while it waits."""
+
+        async def give_up() -> None:
+            await trio.sleep(wait)
+            raise no_answer(core)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(give_up)
+            await service.getattr(SUPERUSER, ROOT)
+            nursery.cancel_scope.cancel()
+
+    async def give_up_later(core: QuClient) -> None:
+        while True:
             await trio.sleep(0.5)
-        raise LocalError(f"{waiting}; see: qunfs status {loaded.directory}")
+            if core.waiting(max(wait, 2 * PATIENCE_S)) is not None:
+                raise no_answer(core)
 
     async def stop_on_signals(scope: trio.CancelScope) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -124,8 +144,9 @@ def _run(
         report: Report | None = None
         async with open_client(loaded, name, REGISTRY) as core, trio.open_nursery() as nursery:
             nursery.start_soon(stop_on_signals, nursery.cancel_scope)
-            nursery.start_soon(give_up_without_quorum, core)
             service = MetadataService(core, loaded.n, secrets.randbits)
+            await expect_quorum(core, service)
+            nursery.start_soon(give_up_later, core)
             check = Check(core, core, loaded.quorums, service, folder, repair, on_progress)
             report = await check.run()
             nursery.cancel_scope.cancel()
@@ -163,9 +184,6 @@ def _only(error: BaseException) -> BaseException:
 def as_object(report: "Report") -> dict[str, Any]:
     """The report for programs."""
     import dataclasses
-
-    def text_of(name: bytes) -> str:
-        return name.decode(errors="surrogateescape")
 
     faults = [
         {

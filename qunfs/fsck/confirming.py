@@ -58,12 +58,10 @@ def names_call(obj: int, pairs: Sequence[tuple[int, bytes]]) -> Call:
 
 def _holds(fault: Fault, reply: Reply | None) -> bool:
     """Whether what was seen is still so."""
-    if fault.kind is Kind.UNREADABLE:
-        return reply is None or (reply.ok and attributes_in(reply, fault.obj) is None)
     if reply is None:
-        return True  # the other objects make no sense either, so that nothing speaks against it
-    if fault.kind is Kind.INDEX:
-        return reply.ok
+        return True  # what it is about makes no sense, so that nothing speaks against it
+    if fault.kind in (Kind.INDEX, Kind.UNREADABLE):
+        return reply.ok  # it was seen in one object alone, as that was at one moment, and the object is still there
     if not reply.ok:
         return False
     bound, present, parent = reply.result
