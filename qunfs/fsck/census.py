@@ -212,7 +212,7 @@ class Census:
             listings = await self.listings(obj)
             mine = listings.pop(server, None)
             others = [s for s, one in listings.items() if mine is not None and one.lt == mine.lt]
-            against = [s for s in others if mine is not None and listings[s].present != mine.present]
+            against = [s for s in sorted(others) if mine is not None and listings[s].present != mine.present]
             if mine is not None and self._quorums.exceeds_malevolent(mask_of(against)):
                 said = "that it is there" if mine.present else "that nothing is left of it"
                 text = f"replica {server} says of the newest version of this object {said}, unlike {against}"
