@@ -7,7 +7,7 @@ import pytest
 from qunfs.fsck.book import Book, printable
 from qunfs.fsck.walk import Walk
 from qunfs.objects.ids import ROOT
-from tests.fsck.conftest import N, Bench
+from tests.fsck.conftest import Bench, N
 
 
 async def trips(bench: Bench) -> tuple[int, Counter[str]]:
