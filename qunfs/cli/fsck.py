@@ -24,6 +24,8 @@ EXIT_INTERRUPTED: Final = 130
 
 PROGRESS_AFTER_S: Final = 1.0
 PROGRESS_EVERY_S: Final = 1.0
+PROGRESS_LINES_EVERY_S: Final = 10.0
+"""Where each is a line of its own."""
 
 
 def fsck(
@@ -64,7 +66,7 @@ def fsck(
         loaded = cluster.load(directory)
         principal = _superuser_of(loaded, client, repair)
         folder = loaded.contents_directory(principal.name) if contents is None else contents.absolute()
-        report = _run(loaded, principal.name, folder, repair, wait, _rarely(progress.show))
+        report = _run(loaded, principal.name, folder, repair, wait, _rarely(progress))
     except (QunfsError, BaseExceptionGroup) as error:
         progress.clear()
         print(f"qunfs: {_only(error)}", file=sys.stderr)
@@ -121,7 +123,10 @@ def _run(
         """One operation that needs one: what it waits for is known only while it waits."""
 
         async def give_up() -> None:
-            await trio.sleep(wait)
+            until = trio.current_time() + wait
+            while trio.current_time() < until:
+                await trio.sleep(PROGRESS_EVERY_S)
+                on_progress(core.waiting() or "waiting for the replicas' answers")
             raise no_answer(core)
 
         async with trio.open_nursery() as nursery:
@@ -155,16 +160,17 @@ def _run(
     return trio.run(run)
 
 
-def _rarely(show: Callable[[str], None]) -> Callable[[str], None]:
+def _rarely(progress: Status) -> Callable[[str], None]:
     """Show not every step, and none of what takes a moment only."""
     next_at = time.monotonic() + PROGRESS_AFTER_S
+    every = PROGRESS_EVERY_S if progress.interactive else PROGRESS_LINES_EVERY_S
 
     def on_progress(text: str) -> None:
         nonlocal next_at
         now = time.monotonic()
         if now >= next_at:
-            next_at = now + PROGRESS_EVERY_S
-            show(text)
+            next_at = now + every
+            progress.show(text)
 
     return on_progress
 

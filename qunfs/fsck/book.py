@@ -61,6 +61,7 @@ class Book:
         self._db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         self._db.execute("PRAGMA journal_mode = OFF")
         self._db.executescript(_SCHEMA)
+        self._db.execute("BEGIN")  # one transaction that nobody commits: nothing is to outlive the check
 
     def __enter__(self) -> "Book":
         return self

@@ -33,6 +33,8 @@ def suspicions(book: Book) -> list[Fault]:
 
 
 def _unreadable(book: Book) -> Iterator[Fault]:
+    if book.number("SELECT count(*) FROM object WHERE id = ? AND (state = 2 OR parent != id)", ROOT):
+        yield Fault(Kind.UNREADABLE, ROOT, text="the root directory is not there, or has a parent")
     for (obj,) in book.each("SELECT id FROM object WHERE state = 3 ORDER BY id"):
         yield Fault(Kind.UNREADABLE, obj, text="its rows make no sense")
 

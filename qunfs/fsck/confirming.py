@@ -13,7 +13,7 @@ from qunfs.fsck.checks import OF_THE_WALK, suspicions
 from qunfs.fsck.findings import Fault, Kind
 from qunfs.fsck.walk import SUPERUSER, Walk, attributes_in, generation, replies
 from qunfs.nfs.calls import Reply, query_call
-from qunfs.objects.ids import is_directory, is_valid, type_of
+from qunfs.objects.ids import ROOT, is_directory, is_valid, type_of
 from qunfs.protocol.limits import DEFAULT_LIMITS
 from qunfs.protocol.operation import Call, QueryUpdate
 from qunfs.protocol.packing import pack
@@ -61,7 +61,8 @@ def _holds(fault: Fault, reply: Reply | None) -> bool:
     if reply is None:
         return True  # what it is about makes no sense, so that nothing speaks against it
     if fault.kind in (Kind.INDEX, Kind.UNREADABLE):
-        return reply.ok  # it was seen in one object alone, as that was at one moment, and the object is still there
+        # it was seen in one object alone, as that was at one moment, and the object is still there
+        return reply.ok or fault.obj == ROOT
     if not reply.ok:
         return False
     bound, present, parent = reply.result

@@ -19,9 +19,10 @@ from qunfs.protocol.operation import Call, QueryUpdate
 from qunfs.protocol.packing import pack
 from qunfs.protocol.quorum import QuorumSystem, servers_of
 
-_TOGETHER: Final = 64
+_TOGETHER: Final = 16
 """Histories asked for at once: a long one has a hundred kilobytes, and a reply holds two megabytes."""
 _AT_ONCE: Final = 16
+"""Updates under way together."""
 _SETTLE_S: Final = 5.0
 """How long replicas may take to fetch what they lack until it is said that they still lack it."""
 _LOOK_S: Final = 0.2

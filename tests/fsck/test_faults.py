@@ -253,6 +253,20 @@ async def test_rows_that_make_no_sense_are_told_of_and_left(bench: Bench, tree: 
     assert (await bench.check(repair=True)).left == 2
 
 
+async def test_a_root_directory_with_a_parent(bench: Bench, tree: dict[str, int]) -> None:
+    bench.spoil.header(ROOT, parent=tree["a"])
+    assert await bench.found() == [("unreadable", "/")]
+
+
+async def test_no_root_directory(bench: Bench, tree: dict[str, int]) -> None:
+    """Nothing can be attached to what is not there."""
+    bench.spoil.absent(ROOT)
+    kinds = [kind for kind, _ in await bench.found()]
+    assert kinds == ["orphan", "unreadable", "wrong-link-count"]  # /f is /a/h besides
+    report = await bench.check(repair=True)
+    assert {fault.kind.value for fault in report.faults if fault.fate.value == "left"} == {"orphan", "unreadable"}
+
+
 async def test_everything_at_once(bench: Bench, tree: dict[str, int]) -> None:
     for number in range(40):
         await bench.make(tree["b"], b"n%d" % number)
