@@ -116,6 +116,8 @@ def without_name(name: bytes) -> Spoilt:
     """A file's name is gone, and whatever counts it here."""
 
     def change(rows: Mapping[bytes, bytes]) -> Mapping[bytes, bytes | None]:
+        if b"e" + name not in rows:  # a replica that is behind
+            return {}
         parent, next_cookie, entries = msgpack.unpackb(rows[b"d"])
         header = msgpack.packb((parent, next_cookie, entries - 1))
         return {b"e" + name: None, b"k" + rows[b"e" + name][9:]: None, b"d": header}
