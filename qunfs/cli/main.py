@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import qunfs
-from qunfs.cli import bench, demo, down, init, mount, serve, status, umount, up
+from qunfs.cli import bench, demo, down, fsck, init, mount, serve, status, umount, up
 from qunfs.protocol.errors import QunfsError
 
 EXIT_FAILED = 1
@@ -45,7 +45,9 @@ def top(
     """
 
 
-for command in (init.init, up.up, down.down, serve.serve, mount.mount, umount.umount, status.status, demo.demo):
+for command in (
+    init.init, up.up, down.down, serve.serve, mount.mount, umount.umount, status.status, fsck.fsck, demo.demo,
+):  # fmt: skip
     app.command(no_args_is_help=False)(command)
 app.add_typer(bench.app, name="bench")
 

@@ -22,9 +22,11 @@ from qunfs.net.connection import Connection, send_each
 from qunfs.net.reactor import Reactor
 from qunfs.net.run_queue import run_queue
 from qunfs.net.tls import Peer
+from qunfs.protocol.asking import Question
 from qunfs.protocol.client import Client, Completion
 from qunfs.protocol.errors import MalformedMessage, OperationGivenUp
 from qunfs.protocol.evidence import Finding
+from qunfs.protocol.messages import Reply, StatusQuery, StatusReply
 from qunfs.protocol.operation import SESSION_BYTES, Answer, Call, Registry
 from qunfs.protocol.planning import Identity
 from qunfs.protocol.quorum import QuorumSystem, ThresholdQuorums, mask_of
@@ -104,9 +106,14 @@ class QuClient:
 
     async def server_status(self, server: int, timeout_s: float = 2.0) -> dict[str, Any] | None:
         """What a server says of itself, None when it does not answer in time."""
+        reply = await self.ask(server, StatusQuery(), timeout_s)
+        return reply.values if isinstance(reply, StatusReply) else None
+
+    async def ask(self, server: int, question: Question, timeout_s: float) -> Reply | None:
+        """What a server, which may lie, replies to a question; None when it does not in time."""
         with trio.move_on_after(timeout_s):
-            values: dict[str, Any] = await self._finish(self._client.submit_status(server, time.monotonic()))
-            return values
+            reply: Reply = await self._finish(self._client.submit_question(server, question, time.monotonic()))
+            return reply
         return None
 
     def yield_to(self, fd: int | None) -> None:

@@ -66,7 +66,7 @@ class Directory:
         self._view.put(cookie_key(cookie), name)
         header.next_cookie = cookie + 1
         header.entries += 1
-        self._write()
+        self.write_header()
 
     def rebind(self, name: bytes, old: Entry, obj: int, kind: int) -> None:
         """Bind a name to something else; its place in a listing stays."""
@@ -86,7 +86,7 @@ class Directory:
         self._view.delete(entry_key(name))
         self._view.delete(cookie_key(old.cookie))
         self.header.entries -= 1
-        self._write()
+        self.write_header()
 
     def count_subdirectory(self, change: int) -> None:
         """A subdirectory's ``..`` is a link to its parent.  MLINK when there are too many."""
@@ -97,14 +97,15 @@ class Directory:
     def move_to(self, parent: int) -> None:
         """Give the directory another parent."""
         self.header.parent = parent
-        self._write()
+        self.write_header()
 
     def require_empty(self) -> None:
         """Refuse with NOTEMPTY while there are entries."""
         if self.header.entries:
             raise Refusal(nfsstat3.NFS3ERR_NOTEMPTY)
 
-    def _write(self) -> None:
+    def write_header(self) -> None:
+        """Bring parent and counters into the state."""
         self._view.put(DIRECTORY_ROW, self.header.pack())
 
 

@@ -68,18 +68,27 @@ def in_time(operation: Operation, wall_ns: int, limits: Limits) -> bool:
     return abs(operation.client_time - wall_ns) <= limits.client_time_window_ns
 
 
-class RepairRate:
-    """A token bucket per client and object for the repairs of read-only clients."""
+def may_list(rights: Rights | None) -> bool:
+    """Whether a client may ask which objects there are.
 
-    def __init__(self) -> None:
+    Only who may act for the superuser: ids are what others must have looked up in directories that they may search.
+    """
+    return rights is not None and rights.squash is _NO_SQUASH and rights.uids[0] == 0 and rights.gids[0] == 0
+
+
+class RepairRate:
+    """A token bucket per client and object, such as for the repairs of read-only clients."""
+
+    def __init__(self, per_second: float = _REPAIRS_PER_SECOND) -> None:
+        self._per_second = per_second
         self._buckets: dict[tuple[int, int], tuple[float, float]] = {}
 
     def allows(self, client: int, obj: int, now: float) -> bool:
         """Take a token if there is one; ``now`` in seconds of any monotonic clock."""
         if len(self._buckets) > _BUCKETS_KEPT:
             self._buckets.clear()
-        tokens, since = self._buckets.get((client, obj), (_REPAIRS_PER_SECOND, now))
-        tokens = min(_REPAIRS_PER_SECOND, tokens + (now - since) * _REPAIRS_PER_SECOND)
+        tokens, since = self._buckets.get((client, obj), (self._per_second, now))
+        tokens = min(self._per_second, tokens + (now - since) * self._per_second)
         allowed = tokens >= 1.0
         self._buckets[client, obj] = (tokens - allowed, now)
         return allowed

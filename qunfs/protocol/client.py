@@ -9,16 +9,16 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from qunfs.protocol.asking import Question, ask
 from qunfs.protocol.errors import QunfsError
 from qunfs.protocol.evidence import Finding
 from qunfs.protocol.fetching import fetch
 from qunfs.protocol.history_cache import HistoryCache
 from qunfs.protocol.limits import DEFAULT_LIMITS, Limits
-from qunfs.protocol.messages import StatusQuery, StatusReply
 from qunfs.protocol.operation import Call, Registry
 from qunfs.protocol.planning import Identity, Planner
 from qunfs.protocol.quorum import QuorumSystem
-from qunfs.protocol.quorum_rpc import Alike, Phase, QuorumRpc
+from qunfs.protocol.quorum_rpc import Phase, QuorumRpc
 from qunfs.protocol.steps import Leave, Means, Pause, Queue, Running
 from qunfs.protocol.trust import Trust
 from qunfs.protocol.updating import update
@@ -98,9 +98,9 @@ class Client:
         """Begin an update; the ticket of its completion, whose result is the answer."""
         return self._submit(update(self._means, call), now)
 
-    def submit_status(self, server: int, now: float) -> int:
-        """Ask one server how it is; the ticket of the completion, whose result is a dict."""
-        return self._submit(_status(server), now)
+    def submit_question(self, server: int, question: Question, now: float) -> int:
+        """Ask one server something; the ticket of the completion, whose result is its reply."""
+        return self._submit(ask(server, question), now)
 
     def cancel(self, ticket: int) -> None:
         """Stop waiting for an operation; an update may still take effect."""
@@ -286,26 +286,3 @@ class Client:
             if first.waits_for_queue and self._is_first(first):
                 first.waits_for_queue = False
                 self._ready.append(first)
-
-
-class _Status(Phase):
-    """One server's counters and settings."""
-
-    def __init__(self, server: int) -> None:
-        super().__init__("STATUS", (server,), ())
-
-    def message(self, _server: int) -> bytes:
-        return StatusQuery().pack(self.number)
-
-    def note(self, _alike: Alike, _servers: int) -> None:
-        """Nothing to remember."""
-
-    def judge(self, _final: bool) -> dict[str, Any] | None:
-        for alike in self.alike:
-            if isinstance(alike.reply, StatusReply):
-                return alike.reply.values
-        return None
-
-
-def _status(server: int) -> Running:
-    return (yield _Status(server))

@@ -40,6 +40,12 @@ class Limits:
     queries_per_message_max: int = 256
     """A READDIRPLUS page asks for this many attributes at once."""
 
+    roll_entries_max: int = 512
+    """Objects listed at once: some 30 KiB, and a few milliseconds in which a replica serves nobody else."""
+
+    rolls_per_second: float = 20.0
+    """Such pages that a replica makes for one client: listing takes no more than a small part of its time."""
+
     sync_chunk_bytes: int = 256 * 1024
     """State travels in chunks this large, so that a sync holds up no other request for long."""
 

@@ -16,6 +16,7 @@ from qunfs.protocol.classify import Request
 from qunfs.protocol.execution import Code
 from qunfs.protocol.history import Candidate, LogicalTimestamp, ReplicaHistory
 from qunfs.protocol.packing import pack
+from qunfs.protocol.store import Listed
 
 HEADER: Final = struct.Struct(">BI")
 LENGTH: Final = struct.Struct(">I")
@@ -38,11 +39,13 @@ class Type(IntEnum):
     STATUS = 4
     VOUCH = 5
     SYNC = 6
+    ROLL = 7
     QUERY_REPLY = 17
     UPDATE_REPLY = 18
     STATUS_REPLY = 20
     VOUCH_REPLY = 21
     SYNC_REPLY = 22
+    ROLL_REPLY = 23
 
 
 class Status(IntEnum):
@@ -142,6 +145,17 @@ class Sync(NamedTuple):
     def pack(self, number: int) -> bytes:
         """The payload."""
         return _pack(Type.SYNC, number, (self.obj, self.base.pack(), self.target.pack(), self.after, self.whole))
+
+
+class Roll(NamedTuple):
+    """Which objects do you hold? Those with the next higher ids, no more than so many."""
+
+    after: int
+    most: int
+
+    def pack(self, number: int) -> bytes:
+        """The payload."""
+        return _pack(Type.ROLL, number, (self.after, self.most))
 
 
 class Shown(NamedTuple):
@@ -288,8 +302,21 @@ class SyncReply(NamedTuple):
         return join_reply(Type.SYNC_REPLY, number, pack((self.known, self.digest, self.rows, self.more)))
 
 
-ToServer = Query | Update | Adopt | StatusQuery | Vouch | Sync
-Reply = QueryReply | UpdateReply | StatusReply | VouchReply | SyncReply
+class RollReply(NamedTuple):
+    """ANSWERED with objects in ascending order of ids, and whether there are more; REFUSED; or BUSY, ask later."""
+
+    status: Status
+    listed: tuple[Listed, ...] = ()
+    more: bool = False
+
+    def pack(self, number: int) -> bytes:
+        """The payload."""
+        listed = [(obj, lt.pack(), present) for obj, lt, present in self.listed]
+        return join_reply(Type.ROLL_REPLY, number, pack((self.status, listed, self.more)))
+
+
+ToServer = Query | Update | Adopt | StatusQuery | Vouch | Sync | Roll
+Reply = QueryReply | UpdateReply | StatusReply | VouchReply | SyncReply | RollReply
 
 
 def _pack(kind: Type, number: int, body: object) -> bytes:

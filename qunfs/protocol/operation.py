@@ -267,6 +267,8 @@ class Call:
     """For updates: the object whose duplicate cache makes the update run exactly once."""
     fresh: frozenset[int] = frozenset()
     """For updates: objects that the caller has just invented an id for, so that nobody need be asked for them."""
+    everyone: bool = False
+    """For updates: have all replicas take part, also those that a quorum does not need."""
     large: bool = False
     """For queries: the answer may be long; one replica sends it whole and the others a digest."""
     version: int = 1

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from mypy_extensions import mypyc_attr
 
 from qunfs.protocol.acceptance import accept
-from qunfs.protocol.admission import RepairRate, Rights, in_time, refusal
+from qunfs.protocol.admission import RepairRate, Rights, in_time, may_list, refusal
 from qunfs.protocol.authenticator import MAC_BYTES, Authenticator
 from qunfs.protocol.classify import Request, RequestRefused, Setup, setup
 from qunfs.protocol.errors import MalformedMessage, VersionMissing
@@ -31,6 +31,8 @@ from qunfs.protocol.messages import (
     Adopt,
     Culled,
     Query,
+    Roll,
+    RollReply,
     Shown,
     Status,
     StatusQuery,
@@ -55,9 +57,7 @@ _ANSWERS_KEPT: Final = 4_096
 """Answers of accepted updates remembered for late repeats, beside those stored with the versions."""
 _COUNTED: Final = [kind.name.lower() for kind in Kind]
 _UPDATE: Final = MethodClass.UPDATE
-_REPLY_TYPES: Final = frozenset(
-    map(int, (Type.QUERY_REPLY, Type.UPDATE_REPLY, Type.STATUS_REPLY, Type.VOUCH_REPLY, Type.SYNC_REPLY))
-)
+_REPLY_TYPES: Final = frozenset(int(kind) for kind in Type if kind.name.endswith("_REPLY"))
 
 
 class Origin(NamedTuple):
@@ -121,6 +121,7 @@ class Replica:
         self._vouched: OrderedDict[LogicalTimestamp, tuple[Candidate, bytes]] = OrderedDict()
         self._answers: OrderedDict[LogicalTimestamp, tuple[Candidate, bytes]] = OrderedDict()
         self._rate = RepairRate()
+        self._roll_rate = RepairRate(limits.rolls_per_second)
         self._describe = describe
         self._evidence = Evidence(quorums)
         self.counters: defaultdict[str, int] = defaultdict(int)
@@ -151,6 +152,8 @@ class Replica:
                 reply = None if outcome is None else outcome.pack(number)
             elif isinstance(message, Vouch | Sync) and not origin.is_server:
                 raise MalformedMessage("a client asked what servers ask each other")
+            elif isinstance(message, Roll):
+                reply = self._roll(origin, message, now).pack(number)
             elif isinstance(message, Vouch):
                 reply = self._vouch(message).pack(number)
             elif isinstance(message, Sync):
@@ -381,6 +384,15 @@ class Replica:
         if record.kind is Kind.METHOD and not answer:
             return VouchReply(b"")  # held by object sync: this replica has not run the method and knows no answer
         return VouchReply(record.wire, answer or b"")
+
+    def _roll(self, origin: Origin, question: Roll, now: float) -> RollReply:
+        if origin.is_server or not may_list(self._rights.get(origin.principal)):
+            return RollReply(Status.REFUSED)
+        if not self._roll_rate.allows(origin.principal, 0, now):
+            return RollReply(Status.BUSY)
+        self.counters["rolls"] += 1
+        listed, more = self.store.roll(question.after, question.most)
+        return RollReply(Status.ANSWERED, tuple(listed), more)
 
     # ---- parking
 

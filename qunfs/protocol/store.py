@@ -8,7 +8,7 @@ At the bottom lies one ordered map of bytes with a log in front (:class:`Rows`),
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from mypy_extensions import mypyc_attr
 
@@ -279,6 +279,14 @@ def compare(
             before, after = next(olds, None), next(news, None)
 
 
+class Listed(NamedTuple):
+    """An object that a replica holds: its newest version, and whether that has a state that methods can see."""
+
+    obj: int
+    lt: LogicalTimestamp
+    present: bool
+
+
 class StoreView(Protocol):
     """Every version of every object that a replica holds.
 
@@ -323,6 +331,9 @@ class StoreView(Protocol):
         Every replica that holds both versions cuts it at the same key: behind the first entry that reaches
         ``limit_bytes``.  The flag says that more follows.  Raises VersionMissing.
         """
+
+    def roll(self, after: int, most: int) -> tuple[list[Listed], bool]:
+        """The objects held with the next higher ids, and whether there are more; none that is as it was at genesis."""
 
     def commit(self) -> None:
         """Make everything so far durable.  Raises StorageError."""

@@ -30,7 +30,7 @@ def update(means: Means, call: Call) -> Running:
             prepared = means.planner.method(operation, frozenset())
             if prepared is None:
                 continue
-        outcome, phase = yield from send(means, prepared, call.home, everyone=attempt > 0)
+        outcome, phase = yield from send(means, prepared, call.home, everyone=call.everyone or attempt > 0)
         if outcome.done:
             return _result(outcome)
         fresh = frozenset()

@@ -43,11 +43,13 @@ from qunfs.protocol.history import (
     unpack_timestamp,
 )
 from qunfs.protocol.limits import DEFAULT_LIMITS, Limits
+from qunfs.protocol.roll import page
 from qunfs.protocol.store import (
     KEY_BYTES_MAX,
     NO_ROWS,
     Changes,
     Difference,
+    Listed,
     MemoryRows,
     Overlay,
     Redo,
@@ -311,6 +313,9 @@ class VersionStore:
             part.append((key, value))
             size += len(key) + len(value or b"")
         return part, False
+
+    def roll(self, after: int, most: int) -> tuple[list[Listed], bool]:
+        return page(self._rows, self._dirty, after, most)
 
     def commit(self) -> None:
         if not self._calls:

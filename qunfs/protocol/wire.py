@@ -39,6 +39,8 @@ from qunfs.protocol.messages import (
     QueryReply,
     QueryResult,
     Reply,
+    Roll,
+    RollReply,
     Shown,
     Status,
     StatusQuery,
@@ -54,6 +56,7 @@ from qunfs.protocol.messages import (
 )
 from qunfs.protocol.operation import SESSION_BYTES, Operation, parse_operation_untrusted
 from qunfs.protocol.packing import new_tuple
+from qunfs.protocol.store import Listed
 
 _SHORT_HISTORY_BYTES: Final = 4096
 """Longer ones are rare and not remembered: anybody can send them, and they would fill the memory."""
@@ -270,12 +273,20 @@ def _sync_untrusted(body: object) -> Sync:
     return Sync(_object_untrusted(obj), _timestamp_untrusted(base), _timestamp_untrusted(target), after, whole)
 
 
+def _roll_untrusted(body: object) -> Roll:
+    after, most = _fields_untrusted(body, int, int)
+    if not 0 <= after < _OBJECT_END - 1 or not 0 < most <= DEFAULT_LIMITS.roll_entries_max:
+        raise MalformedMessage("roll out of bounds")
+    return Roll(after, most)
+
+
 _TO_SERVER: Final[dict[int, Callable[[object], ToServer]]] = {
     int(Type.QUERY): _query_untrusted,
     int(Type.ADOPT): _adopt_untrusted,
     int(Type.STATUS): _status_untrusted,
     int(Type.VOUCH): _vouch_untrusted,
     int(Type.SYNC): _sync_untrusted,
+    int(Type.ROLL): _roll_untrusted,
 }
 
 
@@ -332,6 +343,8 @@ def parse_reply_body_untrusted(
         return VouchReply(*_fields_untrusted(value, bytes, bytes))
     if kind is Type.SYNC_REPLY:
         return _sync_reply_untrusted(value)
+    if kind is Type.ROLL_REPLY:
+        return _roll_reply_untrusted(value)
     if kind is Type.STATUS_REPLY and type(value) is dict and all(type(k) is str for k in value):
         return StatusReply(value)
     raise MalformedMessage(f"{kind.name} is not a reply")
@@ -444,3 +457,17 @@ def _sync_reply_untrusted(value: object) -> SyncReply:
         ):
             raise MalformedMessage("row of a wrong shape")
     return SyncReply(known, digest, rows, more)
+
+
+def _roll_reply_untrusted(value: object) -> RollReply:
+    status, listed, more = _fields_untrusted(value, int, tuple, bool)
+    if not 0 <= status < len(_STATUSES):
+        raise MalformedMessage("unknown status")
+    below, objects = 0, []
+    for item in _list_untrusted(listed, DEFAULT_LIMITS.roll_entries_max):
+        obj, lt, present = _fields_untrusted(item, int, bytes, bool)
+        if not below < obj < _OBJECT_END:
+            raise MalformedMessage("objects not in ascending order of ids")
+        below = obj
+        objects.append(Listed(obj, _timestamp_untrusted(lt), present))
+    return RollReply(_STATUSES[status], tuple(objects), more)

@@ -13,7 +13,7 @@ from qunfs.cli.status import replica_rows, what_is_missing
 from qunfs.cluster import Cluster
 from qunfs.protocol.errors import LocalError
 
-COMMANDS = ["init", "up", "down", "serve", "mount", "umount", "status", "demo", "bench", "bench postmark"]
+COMMANDS = ["init", "up", "down", "serve", "mount", "umount", "status", "fsck", "demo", "bench", "bench postmark"]
 
 
 @pytest.fixture

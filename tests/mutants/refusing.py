@@ -15,8 +15,10 @@ SERVER = "DESIGN 3, server, on a request; paper Figure 3, 1000-1030"
 ADMISSION = "DESIGN 6, admission"
 SHAPES = "docs/decisions/0007"
 
+LISTS = "docs/protocol.md, lists of objects"
 MACS = "tests/protocol/test_authenticator.py"
 SCENARIOS = "tests/protocol/test_scenarios.py"
+ROLL = "tests/protocol/test_roll.py"
 RULES = "tests/protocol/test_rules_server.py"
 
 
@@ -138,6 +140,18 @@ def client_time_unchecked() -> None:
 def repairs_unlimited() -> None:
     """A reader may ask for any number of repairs."""
     become(ad.RepairRate.allows, lambda self, client, obj, now: True)
+
+
+@mutant("ids are for who may look everywhere", LISTS, f"{ROLL}::test_who_may_not_act_for_root_learns_no_ids")
+def ids_for_everybody() -> None:
+    """Any client may have the objects listed."""
+    become(ad.may_list, lambda rights: True)
+
+
+@mutant("lists are rate limited", LISTS, f"{ROLL}::test_listing_takes_no_more_than_its_share_of_a_replica")
+def lists_unlimited() -> None:
+    """A client may keep replicas busy with lists."""
+    rewrite(r.Replica._roll, ("if not self._roll_rate.allows(origin.principal, 0, now):", "if False:"))
 
 
 @mutant("an update names its home and sequence", "DESIGN 3, exactly once", f"{RULES}::test_admission")

@@ -165,6 +165,63 @@ def _nothing(_tree: Tree) -> None:
     return None
 
 
+def _there(tree: Tree, *, file: bool = False) -> int:
+    """An object, and what its attributes say, more often than not."""
+    return rng.choice([obj for obj in tree.ids if obj != COUNTER and not (file and is_directory(obj))])
+
+
+def _ctime(tree: Tree, obj: int) -> int:
+    row = tree.state.get(obj, b"a")
+    return 1 if row is None or rng.random() < 0.1 else msgpack.unpackb(row)[9]
+
+
+def _generation(tree: Tree) -> int:
+    return int.from_bytes(tree.state.get(TOPOLOGY, b"g") or bytes(8), "big")
+
+
+def _unbind(tree: Tree) -> tuple[Any, ...]:
+    """A name of something that is no more, or else of something that is."""
+    where, name = _entry(tree)
+    obj = tree.bound(where, name)
+    if rng.random() < 0.2:
+        tree.state.put(obj, b"a", None)
+    return where, name, obj, *_mostly([(0, b"")], [_entry(tree)])
+
+
+def _retype(tree: Tree) -> tuple[Any, ...]:
+    where, name = _entry(tree)
+    row = tree.state.get(where, b"e" + name)
+    if row is not None and rng.random() < 0.5:
+        tree.state.put(where, b"e" + name, row[:8] + bytes((rng.randrange(1, 8),)) + row[9:])
+    return where, name, tree.bound(where, name)
+
+
+def _reparent(tree: Tree) -> tuple[Any, ...]:
+    where, name = _entry(tree)
+    obj = tree.bound(where, name)
+    row = tree.state.get(obj, b"d")
+    parent = 0 if row is None else msgpack.unpackb(row)[0]
+    if row is not None and rng.random() < 0.7:
+        parent = rng.choice(tree.ids)
+        tree.state.put(obj, b"d", msgpack.packb((parent, *msgpack.unpackb(row)[1:])))
+    return where, name, obj, parent, _generation(tree)
+
+
+def _relink(tree: Tree) -> tuple[int, int]:
+    relink_target[0] = _there(tree, file=True)
+    return _ctime(tree, relink_target[0]), _mostly([2, 3], [0, -1])
+
+
+def _attach(tree: Tree) -> tuple[Any, ...]:
+    where = rng.choice([obj for obj in tree.ids if is_directory(obj)])
+    obj = _there(tree)
+    return where, obj, _ctime(tree, obj), _generation(tree) if is_directory(obj) else None
+
+
+relink_target = [ROOT]
+"""Whose ctime is in the argument."""
+
+
 def _xattr(_tree: Tree) -> bytes:
     return _mostly(XATTRS, NO_XATTRS)
 
@@ -192,6 +249,15 @@ ARGUMENTS: dict[str, Callable[[Tree], Any]] = {
     "dir.rename": _rename,
     "dir.rmdir": _removal,
     "dir.symlink": lambda tree: (*_place(tree), _mostly([b"to"], [b"", b"\0", b"t" * 4096])),
+    "fsck.attach": _attach,
+    "fsck.index": _nothing,
+    "fsck.names": lambda tree: (_there(tree), tuple(_entry(tree) for _ in range(rng.randrange(3)))),
+    "fsck.refresh": _nothing,
+    "fsck.relink": _relink,
+    "fsck.reparent": _reparent,
+    "fsck.retype": _retype,
+    "fsck.rows": lambda _: (rng.choice([b"", b"a", b"e", b"ed", b"x"]), rng.choice([0, 60, 900])),
+    "fsck.unbind": _unbind,
     "topo.fetch": _nothing,
 }
 """Arguments of the right shape, by method."""
@@ -202,12 +268,28 @@ def _named(tree: Tree, method: str, argument: Any) -> set[int]:
     kind, _, name = method.partition(".")
     if kind in ("counter", "topo"):
         return {COUNTER if kind == "counter" else TOPOLOGY}
+    if kind == "fsck":
+        return _named_by_check(tree, name, argument)
     if kind == "attr" or type(argument) is not tuple or name == "readdir":
         return {rng.choice([obj for obj in tree.ids if kind == "attr" or is_directory(obj)])}
     if name == "rename":
         at = [argument[0], argument[2], argument[4], argument[5] or argument[0]]
         return {*at, TOPOLOGY} if argument[7] is not None else set(at)
     return {argument[0], argument[1] if name == "link" else argument[2]}
+
+
+def _named_by_check(tree: Tree, name: str, argument: Any) -> set[int]:
+    if name == "relink":
+        return {relink_target[0]}
+    if name == "names":
+        return {argument[0], *[where for where, _ in argument[1]]}
+    if name == "attach":
+        return {argument[0], argument[1], *[TOPOLOGY] * is_directory(argument[1])}
+    if name == "reparent":
+        return {argument[0], argument[2], TOPOLOGY}
+    if name in ("unbind", "retype"):
+        return {argument[0], argument[2], *([argument[3]] if name == "unbind" and argument[3] else [])}
+    return {_there(tree) if name == "refresh" else rng.choice([obj for obj in tree.ids if is_directory(obj)])}
 
 
 def _twisted(value: Any, depth: int = 0) -> Any:
@@ -250,7 +332,7 @@ def outcomes(seed: int, cases: int) -> Iterator[str]:
     tree = Tree()
     methods = sorted(ARGUMENTS)
     for case in range(cases):
-        if case % 250 == 0:
+        if case % 400 == 0:
             tree = Tree()
         method = methods[case % len(methods)]
         argument = ARGUMENTS[method](tree)

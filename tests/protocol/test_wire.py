@@ -23,6 +23,8 @@ from qunfs.protocol.messages import (
     QueryReply,
     QueryResult,
     Reply,
+    Roll,
+    RollReply,
     Shown,
     Status,
     StatusQuery,
@@ -39,6 +41,7 @@ from qunfs.protocol.messages import (
     pack_update_body,
 )
 from qunfs.protocol.operation import Credentials, Operation, parse_operation_untrusted
+from qunfs.protocol.store import Listed
 from qunfs.protocol.wire import parse_reply_untrusted, parse_to_server_untrusted
 
 N = 6
@@ -61,6 +64,7 @@ TO_SERVER: list[ToServer] = [
     StatusQuery(),
     Vouch(A, LT),
     Sync(A, ZERO.lt, LT, b"after", True),
+    Roll(A, 512),
 ]
 RESULT = QueryResult(Code.OK, (LT,), b"answer", (Shown(HISTORY, VECTOR),))
 FOLLOWED = Followed(B, Shown(HISTORY, VECTOR[::-1]), LT, Code.FAILED, b"onward")
@@ -76,6 +80,7 @@ REPLIES: list[tuple[Reply, tuple[tuple[int, ...], ...]]] = [
     (StatusReply({"queries": 3}), ()),
     (VouchReply(RECORD.wire, b"answer"), ()),
     (SyncReply(True, b"d" * 32, ((b"k", b"v"), (b"l", None)), False), ()),
+    (RollReply(Status.ANSWERED, (Listed(A, LT, True), Listed(B, ZERO.lt, False)), True), ()),
 ]
 
 
