@@ -178,6 +178,11 @@ class CREATE3res(NamedTuple):
     dir_wcc: wcc_data = wcc_data()
 
 
+MKDIR3res: TypeAlias = CREATE3res
+SYMLINK3res: TypeAlias = CREATE3res
+MKNOD3res: TypeAlias = CREATE3res
+
+
 class REMOVE3res(NamedTuple):
     """Result of REMOVE (RFC 1813, section 3.3.12), with the object that lost a link (nlink 0: it went away)."""
 
