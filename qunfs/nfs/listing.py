@@ -18,7 +18,7 @@ from qunfs.objects.codes import COOKIE_MAX
 from qunfs.protocol.limits import DEFAULT_LIMITS
 from qunfs.protocol.operation import Credentials
 
-_RESULT_BYTES: Final = 112
+_RESULT_BYTES: Final = 108
 """XDR bytes of a reply besides its entries: status, attributes, verifier, end of list, eof."""
 
 _ENTRY_BYTES: Final = 24
