@@ -1,10 +1,12 @@
-"""What an operation does to rows must not depend on how large the directory is."""
+"""What an operation does must not depend on how large the directory is: counted, not timed."""
 
 import random
+import sys
+from collections import Counter
 
 import pytest
 
-from qunfs.nfs.types import COOKIE_VERIFIER, nfsstat3
+from qunfs.nfs.types import COOKIE_VERIFIER, createmode3, nfsstat3
 from qunfs.objects.ids import new_id
 from qunfs.objects.state import (
     ATTRIBUTES_ROW,
@@ -17,7 +19,8 @@ from qunfs.objects.state import (
 )
 from tests.nfs.conftest import ROOT_USER, N
 
-LARGE = 20_000
+SMALL, LARGE = 100, 100_000
+FACTOR_MAX = 1.5
 
 
 async def fill(house, directory, entries):
@@ -29,37 +32,65 @@ async def fill(house, directory, entries):
         state.put(directory, entry_key(name), pack_entry(file, 1, cookie))
         state.put(directory, cookie_key(cookie), name)
     state.put(directory, DIRECTORY_ROW, DirectoryHeader(1, FIRST_COOKIE + entries, entries).pack())
-    return file
+
+
+class Calls:
+    """Counts calls of functions, Python's and others, while it is entered."""
+
+    def __init__(self):
+        self.number = 0
+
+    def _count(self, _frame, event, _argument):
+        self.number += event in ("call", "c_call")
+
+    def __enter__(self):
+        sys.setprofile(self._count)
+        return self
+
+    def __exit__(self, *_):
+        sys.setprofile(None)
 
 
 async def cost(house, entries):
+    """What each procedure costs in a directory of so many entries: rows touched, bytes moved, functions called."""
     directory = await house.make_dir(1, b"d%d" % entries)
     await fill(house, directory, entries)
     service, costs = house.service, {}
     middle = FIRST_COOKIE + entries // 2
+    place = (directory, middle - 20, COOKIE_VERIFIER)
 
     async def measure(name, awaitable):
         before = house.core.state.row_operations()
-        assert (await awaitable).status is nfsstat3.NFS3_OK
-        costs[name] = house.core.state.row_operations() - before
+        with Calls() as calls:
+            got = await awaitable
+        assert got.status is nfsstat3.NFS3_OK
+        costs[name] = house.core.state.row_operations() - before + Counter(calls=calls.number)
 
-    await measure("create", service.create(ROOT_USER, directory, b"new", 1))
+    await measure("create", service.create(ROOT_USER, directory, b"new", createmode3.GUARDED))
     await measure("mkdir", service.mkdir(ROOT_USER, directory, b"sub"))
     await measure("lookup", service.lookup(ROOT_USER, directory, b"n%06d" % middle))
-    await measure("readdir", service.readdir(ROOT_USER, directory, middle - 20, COOKIE_VERIFIER, 1024))
+    await measure("readdir", service.readdir(ROOT_USER, *place, 1024))
+    await measure("readdirplus", service.readdirplus(ROOT_USER, *place, 4096, 4096))
     await measure("rename", service.rename(ROOT_USER, directory, b"new", directory, b"newer"))
     await measure("remove", service.remove(ROOT_USER, directory, b"newer"))
+    await measure("remove of an old entry", service.remove(ROOT_USER, directory, b"n%06d" % middle))
     await measure("rmdir", service.rmdir(ROOT_USER, directory, b"sub"))
     return costs
 
 
+@pytest.mark.pure
 async def test_costs_do_not_grow(house, monkeypatch):
-    dump = house.core.state.dump
     monkeypatch.setattr(house.core.state, "dump", dict)  # a full comparison would be counted as well
-    small, large = await cost(house, 100), await cost(house, LARGE)
-    assert small == large
-    assert max(sum(counts.values()) for counts in small.values()) < 250
-    monkeypatch.setattr(house.core.state, "dump", dump)
+    await cost(house, SMALL + 1)  # what is done once only
+    small, large = await cost(house, SMALL), await cost(house, LARGE)
+    assert small.keys() == large.keys()
+    for name, few in small.items():
+        assert few["calls"] > 100
+        for what in few.keys() | large[name].keys():
+            assert large[name][what] <= FACTOR_MAX * few[what], f"{name}: {what}"
+        rows = ("get", "put", "delete", "scan")
+        assert [large[name][row] for row in rows] == [few[row] for row in rows]
+        assert sum(few[row] for row in rows) < 400
 
 
 @pytest.mark.parametrize("directory", [False, True])
