@@ -28,6 +28,7 @@ _ENTRYPLUS_BYTES: Final = _ENTRY_BYTES + 88 + 16
 """XDR bytes of an entryplus3 besides the name: attributes and an 8-byte handle more."""
 
 _ENTRIES_MAX: Final = 1 << 16
+_DOTS: Final = (b".", b"..")
 
 
 class ListingProcedures(Procedures):
@@ -48,15 +49,16 @@ class ListingProcedures(Procedures):
         """READDIRPLUS (RFC 1813, section 3.3.17).
 
         ``maxcount``: bytes that the reply may take; ``dircount``: bytes that names, ids and cookies may take of them.
+        ``..`` has no attributes: it would cost a round trip, and nobody wants them.
         """
         most = DEFAULT_LIMITS.queries_per_message_max
         reply = await self._page(cred, dir, cookie, cookieverf, maxcount, most, _ENTRYPLUS_BYTES)
         if not reply.ok:
             return READDIRPLUS3res(reply.status, reply.attributes(dir))
         page, eof = _within(dircount, *reply.result)
-        attributes = await self._attributes_of(cred, {obj for _, obj, _, _ in page} - {dir})
+        attributes = await self._attributes_of(cred, {obj for name, obj, _, _ in page if name not in _DOTS})
         attributes[dir] = reply.attributes(dir)
-        entries = tuple(entryplus3(obj, name, at, attributes[obj], obj) for name, obj, _, at in page)
+        entries = tuple(entryplus3(obj, name, at, attributes.get(obj), obj) for name, obj, _, at in page)
         return READDIRPLUS3res(reply.status, reply.attributes(dir), COOKIE_VERIFIER, entries, eof)
 
     async def _page(

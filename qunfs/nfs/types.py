@@ -121,7 +121,7 @@ class entry3(NamedTuple):
 
 
 class entryplus3(NamedTuple):
-    """An entry of READDIRPLUS (RFC 1813, section 3.3.17); no attributes when the object went away meanwhile."""
+    """An entry of READDIRPLUS (RFC 1813, section 3.3.17); no attributes of what went away meanwhile, and of ``..``."""
 
     fileid: int
     name: bytes

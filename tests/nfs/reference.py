@@ -520,5 +520,8 @@ class Reference(Attributes):
         shown = 1
         while shown < len(page) and sum(ENTRY_BYTES + padded(name) for name, _, _ in page[: shown + 1]) <= dircount:
             shown += 1
-        entries = tuple(entryplus3(obj, name, at, self.show(obj), obj) for name, obj, at in page[:shown])
+        bare = {b".."} - {b".." if directory == self.root else b""}
+        entries = tuple(
+            entryplus3(obj, name, at, None if name in bare else self.show(obj), obj) for name, obj, at in page[:shown]
+        )
         return READDIRPLUS3res(OK, self.show(directory), COOKIE_VERIFIER, entries, eof and shown >= len(page))

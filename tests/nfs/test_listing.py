@@ -99,7 +99,7 @@ async def test_readdirplus(house, root):
     assert len(got.entries) == 256
     assert not got.eof
     for entry in got.entries:
-        assert entry.name_attributes == await house.stat(entry.fileid)
+        assert entry.name_attributes == (None if entry.name == b".." else await house.stat(entry.fileid))
         assert entry.name_handle == entry.fileid
     rest = await house.service.readdirplus(ALICE, directory, got.entries[-1].cookie, got.cookieverf, 1 << 20, 1 << 20)
     assert rest.eof
