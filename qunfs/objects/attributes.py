@@ -258,7 +258,7 @@ def _apply(call: Invocation, node: Node, changes: Changes) -> None:
     else:
         loses_set_id = given_away or (writes and changes.mode is None)
     if loses_set_id:
-        attributes.mode = plain
+        attributes.mode = plain if changes.mode is None else without_set_id(attributes, cred)
 
 
 def _claim_contents(attributes: Attributes, changes: Changes) -> None:

@@ -226,16 +226,20 @@ class Attributes(Nodes):
                 honest = owns(cred, node) or before <= time <= self.now
                 setattr(node, name, time if honest else self.now)
         given = (new.uid, new.gid) != (None, None)
+        member, had_group_execution = cred.uid == 0 or in_group(cred, node.gid), node.mode & 0o010
         node.uid = node.uid if new.uid is None else new.uid
         node.gid = node.gid if new.gid is None else new.gid
         if new.mode is not None:
             node.mode = new.mode & 0o7777
             if cred.uid != 0 and not in_group(cred, node.gid):
                 node.mode &= ~0o2000
+            member, had_group_execution = in_group(cred, node.gid), node.mode & 0o010
         cleared = given and (cred.uid != 0 or new.mode is None)
         cleared = cleared or (writes and cred.uid != 0 and new.mode is None)
         if cleared and not node.is_directory:
-            node.mode &= ~(0o6000 if node.mode & 0o010 else 0o4000)
+            node.mode &= ~0o4000
+            if had_group_execution or not member:
+                node.mode &= ~0o2000
         node.verifier = None
 
     def _claim(self, node, new):
@@ -255,6 +259,7 @@ class Attributes(Nodes):
     def _xattr(self, cred, number, name, wanted):
         node = self.node(number)
         demand(len(name) <= 255, S.NFS4ERR_XATTR2BIG)
+        demand(name not in (b"user.", b"trusted.", b"security."), S.NFS3ERR_INVAL)
         if name.startswith(b"user."):
             usable = node.type in (ftype3.NF3REG, ftype3.NF3DIR)
             demand(usable, S.NFS3ERR_PERM if wanted == WRITE else S.NFS4ERR_NOXATTR)
@@ -427,7 +432,7 @@ class Reference(Attributes):
         demand(victim.is_directory, S.NFS3ERR_NOTDIR)
         demand(not victim.entries, S.NFS3ERR_NOTEMPTY)
         self._drop(where, name, victim)
-        return RMDIR3res(OK, self.wcc(directory), victim.number)
+        return RMDIR3res(OK, self.wcc(directory), victim.number, self.show(victim.number))
 
     def rename(self, cred, from_dir, from_name, to_dir, to_name, flags):
         demand(self.nodes[from_dir].is_directory and self.nodes[to_dir].is_directory, S.NFS3ERR_NOTDIR)

@@ -46,7 +46,9 @@ MODES = st.sampled_from([0o777, 0o777, 0o755, 0o750, 0o711, 0o700, 0o644, 0o640,
 IDS = st.sampled_from([None, None, 0, 1000, 2000, 50, 60])
 TIMES = st.sampled_from([None, SET_TO_CLIENT_TIME, 0, -7, START_NS, START_NS + 5_000, START_NS + 10**12])
 SIZES = st.sampled_from([None, 0, 1, 700])
-XATTRS = st.sampled_from([*[b"user.a"] * 3, b"user.b", b"trusted.t", b"security.s", b"system.x", b"user." + b"n" * 251])
+XATTRS = st.sampled_from(
+    [*[b"user.a"] * 3, b"user.b", b"trusted.t", b"security.s", b"system.x", b"user.", b"user." + b"n" * 251]
+)
 NEW = st.tuples(MODES, IDS, IDS, SIZES, TIMES, TIMES).map(lambda fields: sattr3(*fields))
 PLAIN = MODES.map(sattr3)
 COUNTS = st.sampled_from([108, 140, 165, 200, 200, 300, 300, 600, 4096])
@@ -230,9 +232,19 @@ class Namespace(RuleBasedStateMachine):
     def utimes(self, who, which, times):
         self.call(who, "setattr", self.object(which), sattr3(atime=times[0], mtime=times[1]))
 
-    @rule(who=WHO, which=WHICH, uid=IDS, gid=IDS)
-    def chown(self, who, which, uid, gid):
-        self.call(who, "setattr", self.object(which), sattr3(uid=uid, gid=gid))
+    @rule(who=WHO, which=WHICH, uid=IDS, gid=IDS, mode=st.one_of(st.none(), MODES))
+    def chown(self, who, which, uid, gid, mode):
+        self.call(who, "setattr", self.object(which), sattr3(mode=mode, uid=uid, gid=gid))
+
+    @rule(client=st.integers(0, CLIENTS - 1), which=WHICH, gid=st.sampled_from([None, 50, 60]), mode=MODES, size=SIZES)
+    def owner_changes(self, client, which, gid, mode, size):
+        """As its owner, whose group it may or may not be."""
+        obj = self.object(which)
+        node = self.model.nodes[obj]
+        user = next(i for i, cred in enumerate(USERS) if cred.uid == node.uid)
+        size = size if node.type is ftype3.NF3REG and not node.store else None
+        new = sattr3(mode=mode if which % 2 else None, gid=gid, size=size)
+        self.call(client + CLIENTS * (user + 2 if user else 0), "setattr", obj, new)
 
     @rule(who=WHO, which=WHICH, name=XATTRS, value=st.sampled_from([b"", b"v", bytes(40_000)]), flags=st.integers(0, 2))
     def setxattr(self, who, which, name, value, flags):
