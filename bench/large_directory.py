@@ -104,7 +104,7 @@ class Measurement:
     def table(self) -> str:
         """Medians over the batches, in microseconds for one operation, as a table in Markdown."""
         lines = [
-            "| | entries | replicas, together | client | against the smallest |",
+            "| | entries | replicas | client | against the smallest |",
             "| --- | --- | --- | --- | --- |",
         ]
         for (what, size), costs in sorted(self.costs.items()):

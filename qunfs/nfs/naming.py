@@ -154,7 +154,7 @@ class NamingProcedures(Procedures):
             return Reply(nfsstat3.NFS3ERR_NOTDIR)
         for _ in range(ATTEMPTS):
             if not obj:
-                found = await self._query(cred, "dir.lookup", dir, name)
+                found = await self._query(cred, "dir.find", dir, name)
                 if not found.ok:
                     return found
                 obj = found.result[0]

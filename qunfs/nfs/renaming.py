@@ -116,8 +116,8 @@ class RenameProcedures(Procedures):
     async def _look_up_both(self, cred: Credentials, move: _Move) -> Reply | None:
         """Find out what both names are bound to; the refusal if that settles it."""
         calls = [
-            query_call(cred, "dir.lookup", move.from_dir, move.from_name),
-            query_call(cred, "dir.lookup", move.to_dir, move.to_name),
+            query_call(cred, "dir.find", move.from_dir, move.from_name),
+            query_call(cred, "dir.find", move.to_dir, move.to_name),
         ]
         source, target = (parse_answer(answer.value) for answer in await self._query_all(calls))
         if not source.ok:

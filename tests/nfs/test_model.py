@@ -241,7 +241,7 @@ class Namespace(RuleBasedStateMachine):
         """As its owner, whose group it may or may not be."""
         obj = self.object(which)
         node = self.model.nodes[obj]
-        user = next(i for i, cred in enumerate(USERS) if cred.uid == node.uid)
+        user = next((i for i, cred in enumerate(USERS) if cred.uid == node.uid), 0)
         size = size if node.type is ftype3.NF3REG and not node.store else None
         new = sattr3(mode=mode if which % 2 else None, gid=gid, size=size)
         self.call(client + CLIENTS * (user + 2 if user else 0), "setattr", obj, new)
