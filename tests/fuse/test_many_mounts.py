@@ -21,10 +21,11 @@ from pathlib import Path
 
 import pytest
 
-from qunfs import cluster, processes
+from qunfs import cluster, mounts, processes
 
 CLIENTS = 3
 PATIENCE_S = 120.0
+HANG_S = 400.0
 RENAME_EXCHANGE = 2
 
 ROUNDS = 12
@@ -70,10 +71,14 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
 
 
 @pytest.fixture
-def places(three: list[Path], request: pytest.FixtureRequest) -> list[Path]:
-    """A new directory as each mount sees it."""
+def places(three: list[Path], request: pytest.FixtureRequest) -> Iterator[list[Path]]:
+    """A new directory as each mount sees it; system calls that hang end with the mounts, and the test fails."""
+    made = cluster.load(three[0].parent / "c")
+    watchdog = threading.Timer(HANG_S, lambda: [os.kill(record.pid, 9) for record in mounts.records(made)])
+    watchdog.start()
     (three[0] / request.node.name).mkdir()
-    return [mountpoint / request.node.name for mountpoint in three]
+    yield [mountpoint / request.node.name for mountpoint in three]
+    watchdog.cancel()
 
 
 def at_once(bodies: list[Callable[[], object]]) -> list[object]:
