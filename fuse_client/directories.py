@@ -101,7 +101,7 @@ class Directories:
     async def _fetch(self, directory: OpenDirectory, cookie: int) -> None:
         asked = self._files.cache.now()
         result = await self._service.readdirplus(
-            directory.credentials, directory.object, cookie, directory.verifier, PAGE_BYTES
+            directory.credentials, directory.object, cookie, directory.verifier, PAGE_BYTES, PAGE_BYTES
         )
         check(result.status)
         self._files.learn(result.dir_attributes, asked)

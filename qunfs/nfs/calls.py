@@ -10,8 +10,11 @@ from qunfs.objects.ids import ROOT, is_directory, is_valid, new_id, type_of
 from qunfs.protocol.operation import Answer, Call, Credentials, QueryUpdate
 from qunfs.protocol.packing import pack
 
-ATTEMPTS: Final = 16
-"""How often a procedure starts over because what it had read was no longer so; JUKEBOX after that."""
+ATTEMPTS: Final = 256
+"""How often a procedure starts over because what it had read was no longer so; JUKEBOX after that.
+
+Each time another client's change came between, so that somebody gets on; bounded, for they may be malevolent.
+"""
 
 _BLOCK_BYTES: Final = 512
 

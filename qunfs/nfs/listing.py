@@ -18,7 +18,7 @@ from qunfs.objects.codes import COOKIE_MAX
 from qunfs.protocol.limits import DEFAULT_LIMITS
 from qunfs.protocol.operation import Credentials
 
-_RESULT_BYTES: Final = 112
+_RESULT_BYTES: Final = 108
 """XDR bytes of a reply besides its entries: status, attributes, verifier, end of list, eof."""
 
 _ENTRY_BYTES: Final = 24
@@ -28,6 +28,7 @@ _ENTRYPLUS_BYTES: Final = _ENTRY_BYTES + 88 + 16
 """XDR bytes of an entryplus3 besides the name: attributes and an 8-byte handle more."""
 
 _ENTRIES_MAX: Final = 1 << 16
+_DOTS: Final = (b".", b"..")
 
 
 class ListingProcedures(Procedures):
@@ -43,17 +44,21 @@ class ListingProcedures(Procedures):
         return READDIR3res(reply.status, reply.attributes(dir), COOKIE_VERIFIER, entries, eof)
 
     async def readdirplus(
-        self, cred: Credentials, dir: nfs_fh3, cookie: int, cookieverf: bytes, count: int
+        self, cred: Credentials, dir: nfs_fh3, cookie: int, cookieverf: bytes, dircount: int, maxcount: int
     ) -> READDIRPLUS3res:
-        """READDIRPLUS (RFC 1813, section 3.3.17); ``count``: bytes that the reply may take."""
+        """READDIRPLUS (RFC 1813, section 3.3.17).
+
+        ``maxcount``: bytes that the reply may take; ``dircount``: bytes that names, ids and cookies may take of them.
+        ``..`` has no attributes: it would cost a round trip, and nobody wants them.
+        """
         most = DEFAULT_LIMITS.queries_per_message_max
-        reply = await self._page(cred, dir, cookie, cookieverf, count, most, _ENTRYPLUS_BYTES)
+        reply = await self._page(cred, dir, cookie, cookieverf, maxcount, most, _ENTRYPLUS_BYTES)
         if not reply.ok:
             return READDIRPLUS3res(reply.status, reply.attributes(dir))
-        page, eof = reply.result
-        attributes = await self._attributes_of(cred, {obj for _, obj, _, _ in page} - {dir})
+        page, eof = _within(dircount, *reply.result)
+        attributes = await self._attributes_of(cred, {obj for name, obj, _, _ in page if name not in _DOTS})
         attributes[dir] = reply.attributes(dir)
-        entries = tuple(entryplus3(obj, name, at, attributes[obj], obj) for name, obj, _, at in page)
+        entries = tuple(entryplus3(obj, name, at, attributes.get(obj), obj) for name, obj, _, at in page)
         return READDIRPLUS3res(reply.status, reply.attributes(dir), COOKIE_VERIFIER, entries, eof)
 
     async def _page(
@@ -71,3 +76,12 @@ class ListingProcedures(Procedures):
         order = sorted(objects)
         answers = await self._query_all([query_call(cred, "attr.getattr", obj) for obj in order]) if order else []
         return {obj: parse_answer(answer.value).attributes(obj) for obj, answer in zip(order, answers, strict=True)}
+
+
+def _within(dircount: int, page: list[Any], eof: bool) -> tuple[list[Any], bool]:
+    """The part of a page that dircount allows; one entry at least, since RFC 1813 takes it for a hint."""
+    for index, entry in enumerate(page):
+        dircount -= _ENTRY_BYTES + (len(entry[0]) + 3 & ~3)
+        if dircount < 0 and index:
+            return page[:index], False
+    return page, eof

@@ -10,8 +10,11 @@ from qunfs.nfs.types import (
     CREATE3res,
     LINK3res,
     LOOKUP3res,
+    MKDIR3res,
+    MKNOD3res,
     REMOVE3res,
     RMDIR3res,
+    SYMLINK3res,
     createmode3,
     ftype3,
     nfs_fh3,
@@ -53,31 +56,31 @@ class NamingProcedures(Procedures):
     async def create(
         self,
         cred: Credentials,
-        where_dir: nfs_fh3,
+        dir: nfs_fh3,
         name: bytes,
         how: createmode3,
-        attributes: sattr3 = NO_CHANGE,
-        verifier: bytes = b"",
+        obj_attributes: sattr3 = NO_CHANGE,
+        verf: bytes = b"",
     ) -> CREATE3res:
         """CREATE (RFC 1813, section 3.3.8).
 
         UNCHECKED opens an existing regular file, and sets its size if one is given.  EXCLUSIVE takes an existing file
-        for its own if it was made with the same 8-byte verifier.
+        for its own if it was made with the same 8-byte verifier; it may give attributes too, as NFSv4.1's does.
         """
         exclusive = how is createmode3.EXCLUSIVE
-        tail = (changes_of(attributes), verifier if exclusive else None)
+        tail = (changes_of(obj_attributes), verf if exclusive else None)
         for _ in range(ATTEMPTS):
-            reply = await self._make(cred, "dir.create", where_dir, name, self._new_file(where_dir), tail)
+            reply = await self._make(cred, "dir.create", dir, name, self._new_file(dir), tail)
             if reply.status is not nfsstat3.NFS3ERR_EXIST or how is createmode3.GUARDED:
-                return _created(reply, where_dir)
+                return _created(reply, dir)
             obj, kind = reply.result
             if kind != ftype3.NF3REG:
                 is_dir = kind == ftype3.NF3DIR and not exclusive
                 status = nfsstat3.NFS3ERR_ISDIR if is_dir else nfsstat3.NFS3ERR_EXIST
-                return CREATE3res(status, dir_wcc=reply.wcc(where_dir))
-            taken = await self._take(cred, obj, attributes, verifier if exclusive else None)
+                return CREATE3res(status, dir_wcc=reply.wcc(dir))
+            taken = await self._take(cred, obj, obj_attributes, verf if exclusive else None)
             if taken.status is not nfsstat3.NFS3ERR_STALE:  # else it went away meanwhile
-                return CREATE3res(taken.status, obj, taken.attributes(obj), reply.wcc(where_dir))
+                return CREATE3res(taken.status, obj, taken.attributes(obj), reply.wcc(dir))
         return CREATE3res(nfsstat3.NFS3ERR_JUKEBOX)
 
     async def _take(self, cred: Credentials, obj: int, attributes: sattr3, verifier: bytes | None) -> Reply:
@@ -89,16 +92,16 @@ class NamingProcedures(Procedures):
         size = sattr3(size=attributes.size, store=attributes.store)
         return await self._update(cred, "attr.setattr", (obj,), (changes_of(size), None), home=obj)
 
-    async def mkdir(self, cred: Credentials, dir: nfs_fh3, name: bytes, attributes: sattr3 = NO_CHANGE) -> CREATE3res:
+    async def mkdir(self, cred: Credentials, dir: nfs_fh3, name: bytes, attributes: sattr3 = NO_CHANGE) -> MKDIR3res:
         """MKDIR (RFC 1813, section 3.3.9)."""
         new = self._new_directory()
         return _created(await self._make(cred, "dir.mkdir", dir, name, new, (changes_of(attributes),)), dir)
 
     async def symlink(
-        self, cred: Credentials, dir: nfs_fh3, name: bytes, attributes: sattr3, target: bytes
-    ) -> CREATE3res:
+        self, cred: Credentials, dir: nfs_fh3, name: bytes, symlink_attributes: sattr3, symlink_data: bytes
+    ) -> SYMLINK3res:
         """SYMLINK (RFC 1813, section 3.3.10)."""
-        tail = (changes_of(attributes), target)
+        tail = (changes_of(symlink_attributes), symlink_data)
         return _created(await self._make(cred, "dir.symlink", dir, name, self._new_file(dir), tail), dir)
 
     async def mknod(
@@ -108,10 +111,10 @@ class NamingProcedures(Procedures):
         name: bytes,
         type: ftype3,
         attributes: sattr3,
-        rdev: tuple[int, int] = (0, 0),
-    ) -> CREATE3res:
-        """MKNOD (RFC 1813, section 3.3.11) of a device, socket or fifo."""
-        tail = (changes_of(attributes), type, rdev)
+        spec: tuple[int, int] = (0, 0),
+    ) -> MKNOD3res:
+        """MKNOD (RFC 1813, section 3.3.11) of a device, socket or fifo; ``spec``: a device's two numbers."""
+        tail = (changes_of(attributes), type, spec)
         return _created(await self._make(cred, "dir.mknod", dir, name, self._new_file(dir), tail), dir)
 
     async def _make(
@@ -138,7 +141,8 @@ class NamingProcedures(Procedures):
     async def rmdir(self, cred: Credentials, dir: nfs_fh3, name: bytes, hint: nfs_fh3 | None = None) -> RMDIR3res:
         """RMDIR (RFC 1813, section 3.3.13); ``hint``: the id that the caller believes the name is bound to."""
         reply = await self._take_away(cred, "dir.rmdir", dir, name, hint)
-        return RMDIR3res(reply.status, reply.wcc(dir), reply.result if reply.ok else 0)
+        obj = reply.result if reply.ok else 0
+        return RMDIR3res(reply.status, reply.wcc(dir), obj, reply.attributes(obj))
 
     async def _take_away(
         self, cred: Credentials, method: str, dir: nfs_fh3, name: bytes, hint: nfs_fh3 | None
@@ -150,7 +154,7 @@ class NamingProcedures(Procedures):
             return Reply(nfsstat3.NFS3ERR_NOTDIR)
         for _ in range(ATTEMPTS):
             if not obj:
-                found = await self._query(cred, "dir.lookup", dir, name)
+                found = await self._query(cred, "dir.find", dir, name)
                 if not found.ok:
                     return found
                 obj = found.result[0]

@@ -4,7 +4,7 @@ When a directory gets another parent, the topology's generation is read first an
 method compares the generation, so that no two moves by correct clients can make a cycle together.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from qunfs.nfs.calls import ATTEMPTS, Procedures, Reply, not_a_directory, parse_answer, query_call
@@ -14,6 +14,9 @@ from qunfs.protocol.operation import Credentials
 
 _DEPTH_MAX: Final = 1 << 16
 """How far up to look for the root: reads stay bounded whatever a malevolent client has built."""
+
+_REMEMBERED_MAX: Final = 128
+"""Ancestors that are asked for their parents together when a move starts over."""
 
 
 @dataclass(slots=True)
@@ -27,6 +30,16 @@ class _Move:
     flags: int
     moved: int | None
     replaced: int | None
+    parents: dict[int, int] = field(default_factory=dict)
+    """Directories and their parents, as last seen on a way up."""
+
+    def way_up(self, at: int) -> list[int]:
+        """The directories between one and the root, as last seen."""
+        way: list[int] = []
+        while at != ROOT and at in self.parents and len(way) < _REMEMBERED_MAX:
+            way.append(at)
+            at = self.parents[at]
+        return way
 
     def climbs(self) -> list[tuple[int, int]]:
         """(directory that moves, its new parent) for every directory that gets another parent."""
@@ -81,7 +94,7 @@ class RenameProcedures(Procedures):
             topology = parse_answer((await self._query_all([query_call(cred, "topo.fetch", TOPOLOGY)]))[0].value)
             generation = topology.result
             for obj, parent in climbs:
-                climb = await self._climb(cred, obj, parent)
+                climb = await self._climb(cred, move, obj, parent)
                 if not climb.ok:
                     return climb
                 cycle = cycle or climb.result
@@ -103,8 +116,8 @@ class RenameProcedures(Procedures):
     async def _look_up_both(self, cred: Credentials, move: _Move) -> Reply | None:
         """Find out what both names are bound to; the refusal if that settles it."""
         calls = [
-            query_call(cred, "dir.lookup", move.from_dir, move.from_name),
-            query_call(cred, "dir.lookup", move.to_dir, move.to_name),
+            query_call(cred, "dir.find", move.from_dir, move.from_name),
+            query_call(cred, "dir.find", move.to_dir, move.to_name),
         ]
         source, target = (parse_answer(answer.value) for answer in await self._query_all(calls))
         if not source.ok:
@@ -114,15 +127,24 @@ class RenameProcedures(Procedures):
         move.moved, move.replaced = source.result[0], target.result[0] if target.ok else 0
         return None
 
-    async def _climb(self, cred: Credentials, obj: int, parent: int) -> Reply:
-        """Whether a directory is the parent-to-be itself or an ancestor of it, as far as can be seen from outside."""
+    async def _climb(self, cred: Credentials, move: _Move, obj: int, parent: int) -> Reply:
+        """Whether a directory is the parent-to-be itself or an ancestor of it, as far as can be seen from outside.
+
+        A move that starts over asks all that lay above the last time at once: or one with a long way to go would lose
+        to those with a short one for ever.
+        """
+        way = move.way_up(parent)
+        calls = [query_call(cred, "dir.parent", directory) for directory in way]
+        replies = [parse_answer(answer.value) for answer in await self._query_all(calls)] if calls else []
+        seen = dict(zip(way, replies, strict=True))
         at = parent
         for _ in range(_DEPTH_MAX):
             if at in (obj, ROOT):
                 return Reply(nfsstat3.NFS3_OK, at == obj)
-            reply = await self._query(cred, "dir.parent", at)
+            reply = seen.get(at) or await self._query(cred, "dir.parent", at)
             if not reply.ok:  # an ancestor can only be gone when the tree has changed since it was one
                 return reply if at == parent else Reply(nfsstat3.RETRY)
+            move.parents[at] = reply.result
             at = reply.result
         return Reply(nfsstat3.NFS3ERR_SERVERFAULT)
 

@@ -29,14 +29,14 @@ _FSF_CANSETTIME: Final = 0x10
 class MetadataService(AttributeProcedures, NamingProcedures, RenameProcedures, ListingProcedures):
     """The namespace as RFC 1813 describes it, on an update core of n servers."""
 
-    async def fsstat(self, cred: Credentials, root: nfs_fh3) -> FSSTAT3res:
+    async def fsstat(self, cred: Credentials, fsroot: nfs_fh3) -> FSSTAT3res:
         """FSSTAT (RFC 1813, section 3.3.18); bytes are zero: contents live with the clients."""
-        got = await self.getattr(cred, root)
+        got = await self.getattr(cred, fsroot)
         return FSSTAT3res(got.status, got.obj_attributes, tfiles=_FILES, ffiles=_FILES, afiles=_FILES)
 
-    async def fsinfo(self, cred: Credentials, root: nfs_fh3) -> FSINFO3res:
+    async def fsinfo(self, cred: Credentials, fsroot: nfs_fh3) -> FSINFO3res:
         """FSINFO (RFC 1813, section 3.3.19); there is no READ and no WRITE to have a preferred size."""
-        got = await self.getattr(cred, root)
+        got = await self.getattr(cred, fsroot)
         return FSINFO3res(
             got.status,
             got.obj_attributes,

@@ -121,7 +121,7 @@ class entry3(NamedTuple):
 
 
 class entryplus3(NamedTuple):
-    """An entry of READDIRPLUS (RFC 1813, section 3.3.17); no attributes when the object went away meanwhile."""
+    """An entry of READDIRPLUS (RFC 1813, section 3.3.17); no attributes of what went away meanwhile, and of ``..``."""
 
     fileid: int
     name: bytes
@@ -178,6 +178,11 @@ class CREATE3res(NamedTuple):
     dir_wcc: wcc_data = wcc_data()
 
 
+MKDIR3res: TypeAlias = CREATE3res
+SYMLINK3res: TypeAlias = CREATE3res
+MKNOD3res: TypeAlias = CREATE3res
+
+
 class REMOVE3res(NamedTuple):
     """Result of REMOVE (RFC 1813, section 3.3.12), with the object that lost a link (nlink 0: it went away)."""
 
@@ -193,6 +198,7 @@ class RMDIR3res(NamedTuple):
     status: nfsstat3
     dir_wcc: wcc_data = wcc_data()
     object: nfs_fh3 = 0
+    obj_attributes: fattr3 | None = None
 
 
 class RENAME3res(NamedTuple):

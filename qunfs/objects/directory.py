@@ -164,6 +164,10 @@ def lookup(call: Invocation) -> tuple[int, int] | Refusal:
     return entry.obj, entry.type
 
 
+query("dir.find", one_of(bytes))(lookup)
+"""LOOKUP for those who want to know only what the name is bound to."""
+
+
 @query("dir.parent")
 def parent(call: Invocation) -> int:
     """The parent's id, for the walk to the root before a directory moves.

@@ -114,6 +114,13 @@ async def test_chown_clears_set_id_of_files_only(house, root, cred):
     assert (await house.stat(file)).mode == 0o2745
 
 
+async def test_a_mode_that_comes_with_a_group_is_set(house, root):
+    file = await house.make(root, b"f", ALICE, mode=0o600)
+    assert await set_(house, ALICE, file, mode=0o6754, gid=50) is OK
+    got = await house.stat(file)
+    assert (got.mode, got.gid) == (0o754, 50)
+
+
 async def test_writing_clears_set_id_unless_root_writes(house, root):
     file = await house.make(root, b"f", ALICE)
     for attributes in ({"wrote": True, "size": 1, "mtime": START_NS}, {"size": 3}):

@@ -120,6 +120,45 @@ async def test_a_move_that_is_no_cycle_any_more(house, root):
     check_tree(house.core.state)
 
 
+async def test_a_long_way_up_is_gone_at_once_the_second_time(house, root):
+    """A move to a deep place gets on while others make moves near the root."""
+    deep = root
+    for i in range(20):
+        deep = await house.make_dir(deep, b"%d" % i)
+    moved, other = await house.make_dir(root, b"m"), house.other()
+    a, b = await house.make_dir(root, b"a"), await house.make_dir(root, b"b")
+    await house.make_dir(a, b"x")
+
+    async def there():
+        assert (await other.service.rename(ROOT_USER, a, b"x", b, b"x")).status is OK
+
+    async def back():
+        assert (await other.service.rename(ROOT_USER, b, b"x", a, b"x")).status is OK
+
+    house.core.before_update += [there, back, there]
+    trips = house.core.trips
+    got = await house.service.rename(ROOT_USER, root, b"m", deep, b"m", hint=moved, to_hint=0)
+    assert got.status is OK
+    assert house.core.trips - trips == (1 + 20 + 1) + 3 * (1 + 1 + 1)  # topology, way up, update
+    check_tree(house.core.state)
+
+
+async def test_a_way_up_that_has_changed_is_looked_at_again(house, root):
+    """What lay above the last time is asked anew: the move in between made it lead elsewhere, into a cycle."""
+    a = await house.make_dir(root, b"a")
+    b = await house.make_dir(root, b"b")
+    c = await house.make_dir(b, b"c")
+    other = house.other()
+
+    async def put_below():
+        assert (await other.service.rename(ROOT_USER, root, b"b", a, b"b")).status is OK
+
+    house.core.before_update.append(put_below)
+    got = await house.service.rename(ROOT_USER, root, b"a", c, b"a")
+    assert got.status is nfsstat3.NFS3ERR_INVAL
+    check_tree(house.core.state)
+
+
 async def test_rmdir_against_create(house, root):
     directory = await house.make_dir(root, b"d")
     other = house.other()

@@ -94,17 +94,21 @@ async def test_readdirplus(house, root):
     for i in range(300):
         await house.make(directory, b"f%03d" % i, ALICE)
     trips = house.core.trips
-    got = await house.service.readdirplus(ALICE, directory, 0, b"", 1 << 20)
+    got = await house.service.readdirplus(ALICE, directory, 0, b"", 1 << 20, 1 << 20)
     assert house.core.trips == trips + 2
     assert len(got.entries) == 256
     assert not got.eof
     for entry in got.entries:
-        assert entry.name_attributes == await house.stat(entry.fileid)
+        assert entry.name_attributes == (None if entry.name == b".." else await house.stat(entry.fileid))
         assert entry.name_handle == entry.fileid
-    rest = await house.service.readdirplus(ALICE, directory, got.entries[-1].cookie, got.cookieverf, 1 << 20)
+    rest = await house.service.readdirplus(ALICE, directory, got.entries[-1].cookie, got.cookieverf, 1 << 20, 1 << 20)
     assert rest.eof
     assert len(rest.entries) == 300 + 2 - 256
-    assert len((await house.service.readdirplus(ALICE, directory, 0, b"", 1024)).entries) == 6
+    assert len((await house.service.readdirplus(ALICE, directory, 0, b"", 1024, 1024)).entries) == 6
+    few = await house.service.readdirplus(ALICE, directory, 0, b"", 100, 1 << 20)
+    assert ([e.name for e in few.entries], few.eof) == ([b".", b"..", b"f000"], False)
+    rest = await house.service.readdirplus(ALICE, directory, few.entries[-1].cookie, few.cookieverf, 1, 1 << 20)
+    assert [e.name for e in rest.entries] == [b"f001"], "dircount is a hint: a listing gets on"
 
 
 async def test_readdirplus_of_something_that_goes_away_meanwhile(house, root):
@@ -118,5 +122,5 @@ async def test_readdirplus_of_something_that_goes_away_meanwhile(house, root):
         pass
 
     house.core.before_query = [nothing, remove]
-    got = await house.service.readdirplus(ROOT_USER, root, 0, b"", 4096)
+    got = await house.service.readdirplus(ROOT_USER, root, 0, b"", 4096, 4096)
     assert [(e.name, e.name_attributes is None) for e in got.entries] == [(b".", False), (b"..", False), (b"f", True)]

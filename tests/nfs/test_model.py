@@ -1,4 +1,8 @@
-"""The service against a plain model of a file system, several clients in turn, under Hypothesis."""
+"""The service against a plain model of a file system, under Hypothesis: several clients, for several users each.
+
+What is compared: every status, all attributes that come with it, every page of a listing, and after each step the rows
+of all objects.  Every update is issued again at once (LocalQu), and later, when others have acted.
+"""
 
 import random
 
@@ -7,228 +11,346 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from qunfs.nfs.calls import fattr3_of
 from qunfs.nfs.service import MetadataService
-from qunfs.nfs.types import COOKIE_VERIFIER, createmode3, nfsstat3, sattr3
+from qunfs.nfs.types import (
+    COOKIE_VERIFIER,
+    SET_TO_CLIENT_TIME,
+    createmode3,
+    fattr3,
+    ftype3,
+    nfsstat3,
+    sattr3,
+    wcc_data,
+)
 from qunfs.objects import REGISTRY
 from qunfs.objects.genesis import genesis_rows
-from qunfs.objects.ids import ROOT
+from qunfs.objects.ids import ROOT, TOPOLOGY
+from qunfs.objects.state import unpack_entry, unpack_header
+from qunfs.protocol.execution import Code
 from qunfs.protocol.operation import Credentials
+from tests.nfs.reference import Reference
 from tests.nfs.tree import check_tree
 from tests.support.local_qu import START_NS, LocalQu
 
-S = nfsstat3
-CRED = Credentials(0, 0)
-NAMES = st.sampled_from([b"a", b"b", b"c", b"d"])
-HINTS = st.sampled_from(["none", "right", "wrong"])
+CLIENTS = 3
+USERS = (Credentials(0, 0), Credentials(1000, 1000, (50,)), Credentials(2000, 2000, (50, 60)), Credentials(3000, 60))
+STORE = (b"A" * 16, b"B" * 16)
+
+WHO = st.integers(0, CLIENTS * (len(USERS) + 2) - 1)
 WHICH = st.integers(0, 1 << 16)
+NAMES = st.sampled_from([b"a", b"b", b"c", b"dddd", b"e", b"\xff \n", b"n" * 255])
+ODD_NAMES = st.sampled_from([b".", b"..", b"", b"a/b", b"n" * 256, b"a\0"])
+HINTS = st.sampled_from(["none", "right", "wrong"])
+MODES = st.sampled_from([0o777, 0o777, 0o755, 0o750, 0o711, 0o700, 0o644, 0o640, 0o600, 0, 0o1777, 0o2775, 0o6755])
+IDS = st.sampled_from([None, None, 0, 1000, 2000, 50, 60])
+TIMES = st.sampled_from([None, SET_TO_CLIENT_TIME, 0, -7, START_NS, START_NS + 5_000, START_NS + 10**12])
+SIZES = st.sampled_from([None, 0, 1, 700])
+XATTRS = st.sampled_from(
+    [*[b"user.a"] * 3, b"user.b", b"trusted.t", b"security.s", b"system.x", b"user.", b"user." + b"n" * 251]
+)
+NEW = st.tuples(MODES, IDS, IDS, SIZES, TIMES, TIMES).map(lambda fields: sattr3(*fields))
+PLAIN = MODES.map(sattr3)
+COUNTS = st.sampled_from([108, 140, 165, 200, 200, 300, 300, 600, 4096])
+DIRCOUNTS = st.sampled_from([None, None, 40, 80, 4096])
 
 
-class Model:
-    """Directories are dicts from names to ids; files have a mode and a number of names."""
+class Issuing(LocalQu):
+    """An update core that knows which operations have taken effect."""
 
-    def __init__(self):
-        self.directories = {ROOT: {}}
-        self.parents = {ROOT: ROOT}
-        self.modes = {}
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.effective = {}
 
-    def links(self, obj):
-        return sum(list(entries.values()).count(obj) for entries in self.directories.values())
+    def issue(self, operation):
+        answer = super().issue(operation)
+        if self._issue_once(operation).code is Code.OK:  # the answer from the duplicate cache
+            self.effective.setdefault(operation.home, []).append((operation, answer))
+        return answer
 
-    def is_ancestor(self, obj, directory):
-        while directory not in (obj, ROOT):
-            directory = self.parents[directory]
-        return directory == obj
+    def _demand_sound(self, method, operation, execution):
+        if execution.code is not Code.STALE:  # a late repeat; whoever waits for the answer never gets that one
+            super()._demand_sound(method, operation, execution)
 
-    def forget_if_gone(self, obj):
-        if obj in self.modes and not self.links(obj):
-            del self.modes[obj]
 
-    def remove_directory(self, obj):
-        del self.directories[obj], self.parents[obj]
+class Listing:
+    """Somebody lists a directory, page by page, while others change it."""
 
-    def rename(self, source, name, target, to, flags):
-        moved, replaced = self.directories[source].get(name), self.directories[target].get(to)
-        status = self._rename_status(source, target, moved, replaced, flags)
-        if status is not S.NFS3_OK or moved == replaced:
-            return status
-        if flags == 2:
-            self.directories[source][name] = replaced
-            if replaced in self.parents:
-                self.parents[replaced] = source
-        else:
-            del self.directories[source][name]
-        self.directories[target][to] = moved
-        if moved in self.parents:
-            self.parents[moved] = target
-        if flags != 2 and replaced is not None:
-            if replaced in self.directories:
-                self.remove_directory(replaced)
-            self.forget_if_gone(replaced)
-        return status
-
-    def _rename_status(self, source, target, moved, replaced, flags):
-        if moved is None or (flags == 2 and replaced is None):
-            return S.NFS3ERR_NOENT
-        if flags == 1 and replaced is not None:
-            return S.NFS3ERR_EXIST
-        if moved == replaced:
-            return S.NFS3_OK
-        into = moved in self.directories and self.is_ancestor(moved, target)
-        if into or (flags == 2 and replaced in self.directories and self.is_ancestor(replaced, source)):
-            return S.NFS3ERR_INVAL
-        if replaced is None or flags == 2:
-            return S.NFS3_OK
-        if replaced == source:
-            return S.NFS3ERR_NOTEMPTY
-        if moved in self.directories and replaced not in self.directories:
-            return S.NFS3ERR_NOTDIR
-        if replaced in self.directories and moved not in self.directories:
-            return S.NFS3ERR_ISDIR
-        if self.directories.get(replaced):
-            return S.NFS3ERR_NOTEMPTY
-        return S.NFS3_OK
+    def __init__(self, directory, names):
+        self.directory, self.cookie = directory, 0
+        self.stayed, self.shown, self.ever = set(names), set(), set()
 
 
 class Namespace(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
-        core = LocalQu(REGISTRY, genesis_rows(0, 0, 0o777, START_NS))
-        self.state = core.state
-        clients = [core, core.other_client(2), core.other_client(3)]
-        self.services = [MetadataService(c, 6, random.Random(i).getrandbits) for i, c in enumerate(clients)]
-        self.model = Model()
-        self.turn = 0
+        cores = [Issuing(REGISTRY, genesis_rows(0, 0, 0o777, START_NS))]
+        self.state = cores[0].state
+        for client in range(2, CLIENTS + 1):
+            cores.append(Issuing(REGISTRY, state=self.state))
+            cores[-1].client, cores[-1].session = client, bytes(15) + bytes((client,))
+        self.cores = cores
+        self.services = [MetadataService(core, 6, random.Random(i).getrandbits) for i, core in enumerate(cores)]
+        self.model = Reference(ROOT, START_NS)
+        self.listings = []
+        self.settle()
 
-    def call(self, procedure, *args, **options):
-        self.turn += 1
-        service = self.services[self.turn % len(self.services)]
+    def settle(self):
+        """Something to begin with: directories of several people in each other, with files of theirs."""
+        above, (alice, bob) = ROOT, [CLIENTS * (2 + user) for user in (1, 2)]
+        for name, who, mode in ((b"a", 0, 0o777), (b"b", 0, 0o1777), (b"c", alice, 0o2777), (b"d", bob, 0o755)):
+            made = self.call(who, "mkdir", above, name, sattr3(mode=mode))
+            assert made.status is nfsstat3.NFS3_OK
+            for file, owner, how in ((b"e", who, createmode3.EXCLUSIVE), (b"dddd", bob, createmode3.GUARDED)):
+                self.call(owner, "create", made.obj, file, how, sattr3(mode=0o640), b"verifier")
+            above = made.obj
+
+    # --- how a step goes ---
+
+    def call(self, who, procedure, *args, **hints):
+        """Run a procedure for somebody, in the model too; both must agree."""
+        service, cred = self.services[who % CLIENTS], USERS[max(0, who // CLIENTS - 2)]
 
         async def run():
-            return await getattr(service, procedure)(CRED, *args, **options)
+            return await getattr(service, procedure)(cred, *args, **hints)
 
-        return trio.run(run)
+        got = trio.run(run)
+        self.model.now, self.model.new = self.state.now, getattr(got, "obj", 0)
+        want = self.model.call(procedure, cred, *args)
+        if isinstance(want, frozenset):
+            assert got.status in want, f"{procedure}: {got.status.name} and not {[s.name for s in want]}"
+            self.demand_true(got)
+        else:
+            assert got == want
+        return got
+
+    def demand_true(self, shown):
+        """Whatever a refusal shows of attributes must be so, before and after: it changed nothing."""
+        for value in shown:
+            if isinstance(value, wcc_data) and value.after is not None:
+                after = value.after
+                assert value.before == (after.size, after.mtime, after.ctime)
+                value = after
+            if isinstance(value, fattr3):
+                assert value == self.model.show(value.fileid)
 
     def directory(self, which):
-        return sorted(self.model.directories)[which % len(self.model.directories)]
+        """Some directory; now and then one that is no more, or something else."""
+        nodes = self.model.nodes
+        live = [n for n, node in nodes.items() if node.is_directory and not node.gone]
+        others = [n for n, node in nodes.items() if node.gone] or [n for n in nodes if n not in live] or live
+        return live[which % len(live)] if which % 16 else others[which // 16 % len(others)]
 
-    def hint(self, kind, right):
+    def place(self, which, name, kinds=tuple(ftype3)):
+        """A name in a directory; as often as not one that is bound to something, of some kinds."""
+        nodes = self.model.live()
+        bound = [(number, taken, obj) for number, node in nodes.items() for taken, (obj, _) in node.entries.items()]
+        bound = [(number, taken) for number, taken, obj in bound if nodes[obj].type in kinds]
+        return bound[which % len(bound)] if bound and which & 32 else (self.directory(which), name)
+
+    def object(self, which):
+        """Some object that is there; now and then one that is no more."""
+        live = list(self.model.live())
+        gone = [number for number in self.model.nodes if number not in live] or live
+        return live[which % len(live)] if which % 16 else gone[which // 16 % len(gone)]
+
+    def hint(self, kind, directory, name, which):
+        bound = self.model.nodes[directory].entries.get(name, (0, 0))[0]
         if kind == "wrong":
-            others = sorted({*self.model.directories, *self.model.modes} - {ROOT})
-            return others[self.turn % len(others)] if others else None
-        return None if kind == "none" else right
+            others = [number for number in self.model.nodes if number != ROOT]
+            return others[which % len(others)] if others else None
+        return bound if kind == "right" else None
 
-    @rule(which=WHICH, name=NAMES, how=st.sampled_from(createmode3), mode=st.integers(0, 0o777))
-    def create(self, which, name, how, mode):
+    # --- procedures ---
+
+    @rule(who=WHO, which=WHICH, name=NAMES, how=st.sampled_from(createmode3), new=NEW, verf=st.booleans())
+    def create(self, who, which, name, how, new, verf):
+        self.call(who, "create", self.directory(which), name, how, new, b"verifier" if verf else b"another.")
+
+    @rule(who=WHO, which=WHICH, name=NAMES, new=PLAIN)
+    def create_plainly(self, who, which, name, new):
+        self.call(who, "create", self.directory(which), name, createmode3.UNCHECKED, new)
+
+    @rule(who=WHO, which=WHICH, name=NAMES, new=NEW)
+    def mkdir(self, who, which, name, new):
+        self.call(who, "mkdir", self.directory(which), name, new)
+
+    @rule(who=WHO, which=WHICH, name=NAMES, new=PLAIN)
+    def mkdir_plainly(self, who, which, name, new):
+        self.call(who, "mkdir", self.directory(which), name, new)
+
+    @rule(who=WHO, which=WHICH, name=NAMES, new=NEW, text=st.sampled_from([b"t", b"../x", b"", b"t" * 4095]))
+    def symlink(self, who, which, name, new, text):
+        self.call(who, "symlink", self.directory(which), name, new, text)
+
+    @rule(who=WHO, which=WHICH, name=NAMES, kind=st.sampled_from(ftype3), new=NEW)
+    def mknod(self, who, which, name, kind, new):
+        self.call(who, "mknod", self.directory(which), name, kind, new, (7, 8))
+
+    @rule(who=WHO, file=WHICH, which=WHICH, name=NAMES)
+    def link(self, who, file, which, name):
+        self.call(who, "link", self.object(file), self.directory(which), name)
+
+    @rule(who=WHO, which=WHICH, name=NAMES, kind=HINTS)
+    def remove(self, who, which, name, kind):
+        directory, name = self.place(which, name)
+        self.call(who, "remove", directory, name, hint=self.hint(kind, directory, name, who) or None)
+
+    @rule(who=WHO, which=WHICH, name=NAMES, kind=HINTS)
+    def rmdir(self, who, which, name, kind):
+        directory, name = self.place(which, name, kinds=[ftype3.NF3DIR])
+        self.call(who, "rmdir", directory, name, hint=self.hint(kind, directory, name, who) or None)
+
+    @rule(
+        who=WHO, which=WHICH, name=NAMES, to_which=WHICH, to=NAMES, flags=st.sampled_from([0, 0, 0, 1, 2]), kind=HINTS
+    )
+    def rename(self, who, which, name, to_which, to, flags, kind):
+        source, name = self.place(which | 32, name)
+        target, to = self.place(to_which, to)
+        hint, to_hint = self.hint(kind, source, name, who), self.hint(kind, target, to, who + 1)
+        self.call(who, "rename", source, name, target, to, flags, hint=hint or None, to_hint=to_hint)
+
+    @rule(who=WHO, which=WHICH, to=NAMES, flags=st.sampled_from([0, 0, 1, 2]))
+    def rename_in_place(self, who, which, to, flags):
+        source, name = self.place(which | 32, b"a")
+        self.call(who, "rename", source, name, source, to, flags)
+
+    @rule(who=WHO, which=WHICH, changes=NEW, wrote=st.booleans(), store=st.sampled_from([None, *STORE]))
+    def setattr(self, who, which, changes, wrote, store):
+        generation = (None, 0, 1)[which % 3]
+        new = changes._replace(wrote=wrote, store=store, generation=generation)
+        if new.size is None:
+            new = new._replace(wrote=False, store=None, generation=None)
+        self.call(who, "setattr", self.object(which), new)
+
+    @rule(who=WHO, which=WHICH, mode=MODES, right=st.booleans())
+    def chmod_guarded(self, who, which, mode, right):
+        obj = self.object(which)
+        self.call(who, "setattr", obj, sattr3(mode=mode), self.model.nodes[obj].ctime - (not right))
+
+    @rule(who=WHO, which=WHICH, times=st.tuples(TIMES, TIMES))
+    def utimes(self, who, which, times):
+        self.call(who, "setattr", self.object(which), sattr3(atime=times[0], mtime=times[1]))
+
+    @rule(who=WHO, which=WHICH, uid=IDS, gid=IDS, mode=st.one_of(st.none(), MODES))
+    def chown(self, who, which, uid, gid, mode):
+        self.call(who, "setattr", self.object(which), sattr3(mode=mode, uid=uid, gid=gid))
+
+    @rule(client=st.integers(0, CLIENTS - 1), which=WHICH, gid=st.sampled_from([None, 50, 60]), mode=MODES, size=SIZES)
+    def owner_changes(self, client, which, gid, mode, size):
+        """As its owner, whose group it may or may not be."""
+        obj = self.object(which)
+        node = self.model.nodes[obj]
+        user = next((i for i, cred in enumerate(USERS) if cred.uid == node.uid), 0)
+        size = size if node.type is ftype3.NF3REG and not node.store else None
+        new = sattr3(mode=mode if which % 2 else None, gid=gid, size=size)
+        self.call(client + CLIENTS * (user + 2 if user else 0), "setattr", obj, new)
+
+    @rule(who=WHO, which=WHICH, name=XATTRS, value=st.sampled_from([b"", b"v", bytes(40_000)]), flags=st.integers(0, 2))
+    def setxattr(self, who, which, name, value, flags):
+        self.call(who, "setxattr", self.object(which), name, value, flags)
+
+    @rule(who=WHO, which=WHICH, name=XATTRS, procedure=st.sampled_from(["getxattr", "removexattr"]))
+    def use_xattr(self, who, which, name, procedure):
+        self.call(who, procedure, self.object(which), name)
+        self.call(who, "listxattr", self.object(which))
+
+    @rule(who=WHO, which=WHICH, name=ODD_NAMES)
+    def strange_names(self, who, which, name):
         directory = self.directory(which)
-        existing = self.model.directories[directory].get(name)
-        got = self.call("create", directory, name, how, sattr3(mode=mode), b"%08d" % self.turn)
-        if existing is None:
-            assert got.status is S.NFS3_OK
-            self.model.directories[directory][name] = got.obj
-            self.model.modes[got.obj] = mode
-        elif how is not createmode3.UNCHECKED:
-            assert got.status is S.NFS3ERR_EXIST
-        elif existing in self.model.directories:
-            assert got.status is S.NFS3ERR_ISDIR
+        for procedure in ("lookup", "mkdir", "remove", "rmdir"):
+            self.call(who, procedure, directory, name)
+        self.call(who, "create", directory, name, createmode3.UNCHECKED)
+        self.call(who, "link", self.object(which), directory, name)
+        self.call(who, "rename", directory, name, directory, b"a", 0)
+        self.call(who, "rename", *self.place(which, b"a"), directory, name, 0)
+
+    @rule(who=WHO, which=WHICH, name=NAMES, bits=st.integers(0, 0x3F))
+    def look(self, who, which, name, bits):
+        self.call(who, "lookup", *self.place(which, name))
+        self.call(who, "getattr", self.object(which))
+        self.call(who, "access", self.object(which), bits)
+        self.call(who, "readlink", self.object(which))
+
+    # --- listings ---
+
+    @rule(who=WHO, which=WHICH, count=COUNTS, dircount=DIRCOUNTS)
+    def begin_listing(self, who, which, count, dircount):
+        directory = self.directory(which)
+        del self.listings[4:]
+        self.listings.append(Listing(directory, self.model.nodes[directory].entries))
+        self.page(self.listings[-1], who, count, dircount)
+
+    @precondition(lambda self: self.listings)
+    @rule(who=WHO, which=WHICH, count=COUNTS, dircount=DIRCOUNTS)
+    def go_on(self, who, which, count, dircount):
+        self.page(self.listings[which % len(self.listings)], who, count, dircount)
+
+    @precondition(lambda self: self.listings)
+    @rule(which=WHICH)
+    def come_to_the_end(self, which):
+        listing = self.listings[which % len(self.listings)]
+        while listing in self.listings:
+            self.page(listing, 0, 300)
+
+    def page(self, listing, who, count, dircount=None):
+        """The next page of a listing, by somebody."""
+        where = (listing.directory, listing.cookie, COOKIE_VERIFIER)
+        if dircount is None:
+            got = self.call(who, "readdir", *where, count)
         else:
-            assert (got.status, got.obj, got.obj_attributes.mode) == (S.NFS3_OK, existing, self.model.modes[existing])
+            got = self.call(who, "readdirplus", *where, dircount, count)
+        for entry in got.entries:
+            assert entry.name not in listing.shown, "shown twice"
+            listing.shown.add(entry.name)
+            listing.ever.add(entry.name)
+            listing.cookie = entry.cookie
+        if got.eof or got.status in (nfsstat3.NFS3ERR_STALE, nfsstat3.NFS3ERR_NOTDIR, nfsstat3.NFS3ERR_TOOSMALL):
+            assert not got.eof or listing.stayed <= listing.ever, "skipped"
+            self.listings.remove(listing)
 
-    @rule(which=WHICH, name=NAMES)
-    def mkdir(self, which, name):
-        directory = self.directory(which)
-        got = self.call("mkdir", directory, name, sattr3(mode=0o755))
-        if name in self.model.directories[directory]:
-            assert got.status is S.NFS3ERR_EXIST
+    # --- the world ---
+
+    @rule(ns=st.sampled_from([-(10**9), -1, 1, 10**6]))
+    def clocks_differ(self, ns):
+        self.state.now += ns
+
+    @precondition(lambda self: any(core.effective for core in self.cores))
+    @rule(which=WHICH, home=WHICH, back=st.integers(0, 3))
+    def issue_again(self, which, home, back):
+        """A repeat that arrives late: the last one of its session at that home is answered, older ones are stale."""
+        core = [core for core in self.cores if core.effective][which % sum(bool(c.effective) for c in self.cores)]
+        issued = list(core.effective.values())[home % len(core.effective)]
+        operation, answer = issued[max(0, len(issued) - 1 - back)]
+        before = self.state.dump()
+        again = core._issue_once(operation)
+        assert not again.effective
+        if operation is issued[-1][0]:
+            assert (again.code, again.answer) == (Code.OK, answer)
         else:
-            assert got.status is S.NFS3_OK
-            self.model.directories[directory][name] = got.obj
-            self.model.directories[got.obj] = {}
-            self.model.parents[got.obj] = directory
-
-    @precondition(lambda self: self.model.modes)
-    @rule(file=WHICH, which=WHICH, name=NAMES)
-    def link(self, file, which, name):
-        obj, directory = sorted(self.model.modes)[file % len(self.model.modes)], self.directory(which)
-        got = self.call("link", obj, directory, name)
-        if name in self.model.directories[directory]:
-            assert got.status is S.NFS3ERR_EXIST
-        else:
-            self.model.directories[directory][name] = obj
-            assert (got.status, got.file_attributes.nlink) == (S.NFS3_OK, self.model.links(obj))
-
-    @rule(which=WHICH, name=NAMES, kind=HINTS)
-    def remove(self, which, name, kind):
-        directory = self.directory(which)
-        obj = self.model.directories[directory].get(name)
-        got = self.call("remove", directory, name, hint=self.hint(kind, obj))
-        if obj is None:
-            assert got.status is S.NFS3ERR_NOENT
-        elif obj in self.model.directories:
-            assert got.status is S.NFS3ERR_ISDIR
-        else:
-            del self.model.directories[directory][name]
-            assert (got.status, got.object, got.obj_attributes.nlink) == (S.NFS3_OK, obj, self.model.links(obj))
-            self.model.forget_if_gone(obj)
-
-    @rule(which=WHICH, name=NAMES, kind=HINTS)
-    def rmdir(self, which, name, kind):
-        directory = self.directory(which)
-        obj = self.model.directories[directory].get(name)
-        got = self.call("rmdir", directory, name, hint=self.hint(kind, obj))
-        if obj is None:
-            assert got.status is S.NFS3ERR_NOENT
-        elif obj not in self.model.directories:
-            assert got.status is S.NFS3ERR_NOTDIR
-        elif self.model.directories[obj]:
-            assert got.status is S.NFS3ERR_NOTEMPTY
-        else:
-            assert (got.status, got.object) == (S.NFS3_OK, obj)
-            del self.model.directories[directory][name]
-            self.model.remove_directory(obj)
-
-    @rule(which=WHICH, name=NAMES, to_which=WHICH, to=NAMES, flags=st.sampled_from([0, 0, 0, 1, 2]), kind=HINTS)
-    def rename(self, which, name, to_which, to, flags, kind):
-        source, target = self.directory(which), self.directory(to_which)
-        moved, replaced = self.model.directories[source].get(name), self.model.directories[target].get(to)
-        hints = {"hint": self.hint(kind, moved), "to_hint": self.hint(kind, replaced or 0)}
-        got = self.call("rename", source, name, target, to, flags, **hints)
-        assert got.status is self.model.rename(source, name, target, to, flags)
-
-    @precondition(lambda self: self.model.modes)
-    @rule(file=WHICH, mode=st.integers(0, 0o777))
-    def chmod(self, file, mode):
-        obj = sorted(self.model.modes)[file % len(self.model.modes)]
-        assert self.call("setattr", obj, sattr3(mode=mode)).obj_wcc.after.mode == mode
-        self.model.modes[obj] = mode
-
-    @rule(which=WHICH, count=st.sampled_from([160, 300, 4096]))
-    def readdir(self, which, count):
-        directory = self.directory(which)
-        entries, cookie, eof = [], 0, False
-        while not eof:
-            got = self.call("readdir", directory, cookie, COOKIE_VERIFIER, count)
-            entries += got.entries
-            eof, cookie = got.eof, entries[-1].cookie
-        dots = [(b".", directory), (b"..", self.model.parents[directory])]
-        assert [(e.name, e.fileid) for e in entries[:2]] == dots
-        assert {e.name: e.fileid for e in entries[2:]} == self.model.directories[directory]
-        assert len(entries) == 2 + len(self.model.directories[directory])
-
-    @rule(which=WHICH, name=NAMES)
-    def lookup(self, which, name):
-        directory = self.directory(which)
-        got = self.call("lookup", directory, name)
-        obj = self.model.directories[directory].get(name)
-        assert got.status is (S.NFS3ERR_NOENT if obj is None else S.NFS3_OK)
-        assert got.object == (obj or 0)
-        if obj in self.model.modes:
-            assert got.obj_attributes.mode == self.model.modes[obj]
+            assert again.code is Code.STALE
+        assert self.state.dump() == before
 
     @invariant()
-    def the_tree_is_whole(self):
-        names = check_tree(self.state)
-        assert set(names) == {*self.model.directories, *self.model.modes}
+    def all_is_as_in_the_model(self):
+        check_tree(self.state)
+        rows = {obj: found for obj, found in self.state.dump().items() if obj != TOPOLOGY}
+        live = self.model.live()
+        assert rows.keys() == live.keys()
+        for number, node in live.items():
+            found = rows[number]
+            assert fattr3_of(number, found[b"a"]) == self.model.show(number)
+            assert {key[1:]: value for key, value in found.items() if key[:1] == b"x"} == node.xattrs
+            assert (found.get(b"l", b""), found.get(b"v")) == (node.target, node.verifier)
+            if node.is_directory:
+                assert unpack_header(found[b"d"]).parent == node.parent
+                named = {key[1:]: unpack_entry(value) for key, value in found.items() if key[:1] == b"e"}
+                assert {name: (entry.obj, entry.cookie) for name, entry in named.items()} == node.entries
+        for listing in self.listings:
+            names = set(self.model.nodes[listing.directory].entries)
+            listing.stayed &= names
+            listing.shown &= names | {b".", b".."}
 
 
-Namespace.TestCase.settings = settings(max_examples=40, stateful_step_count=50, deadline=None)
+Namespace.TestCase.settings = settings(max_examples=70, stateful_step_count=80, deadline=None)
 TestNamespace = Namespace.TestCase

@@ -241,6 +241,7 @@ ARGUMENTS: dict[str, Callable[[Tree], Any]] = {
     "dir.create": lambda tree: (*_place(tree), _mostly([None, bytes(8)], [b"short"])),
     "dir.link": _link,
     "dir.lookup": lambda tree: _entry(tree)[1],
+    "dir.find": lambda tree: _entry(tree)[1],
     "dir.mkdir": lambda tree: _place(tree, directory=True),
     "dir.mknod": lambda tree: (*_place(tree), _mostly([3, 4, 6, 7], range(9)), (1, _mostly(OWNERS, NO_WORDS))),
     "dir.parent": _nothing,

@@ -32,18 +32,21 @@ Hook = Callable[[], Awaitable[object]]
 
 
 class CountingRows(MemoryRows):
-    """Rows that count what is done to them."""
+    """Rows that count what is done to them, and the bytes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: Counter[str] = Counter()
 
     def get(self, key: bytes) -> bytes | None:
+        value = super().get(key)
         self.counts["get"] += 1
-        return super().get(key)
+        self.counts["bytes read"] += len(value or b"")
+        return value
 
     def put(self, key: bytes, value: bytes) -> None:
         self.counts["put"] += 1
+        self.counts["bytes written"] += len(key) + len(value)
         super().put(key, value)
 
     def delete(self, key: bytes) -> None:
@@ -53,6 +56,7 @@ class CountingRows(MemoryRows):
     def scan(self, start: bytes, stop: bytes | None = None):
         for item in super().scan(start, stop):
             self.counts["scan"] += 1
+            self.counts["bytes read"] += len(item[1])
             yield item
 
 
