@@ -195,7 +195,7 @@ class FileIO:
             return b""
         data = os.pread(file.fd, size, offset)
         if not handle.keeps_atime:
-            self._files.accessed(file)
+            self._files.accessed(file.known)
         return data
 
     def write(self, handle: Handle, offset: int, data: bytes) -> int:

@@ -267,7 +267,9 @@ class NamespaceOperations(pyfuse3.Operations):
         asked = self._cache.now()
         result = await self._service.readlink(self._credentials.of(ctx), inode)
         self._files.check(result.status, inode)
-        self._files.learn(result.symlink_attributes, asked)
+        if result.symlink_attributes is not None:
+            self._files.learn(result.symlink_attributes, asked)
+            self._files.accessed(result.symlink_attributes)
         return result.data
 
     def _created(self, parent: int, name: bytes, result: CREATE3res, asked: float) -> fattr3:

@@ -149,7 +149,7 @@ def test_ctime_always_moves_forward():
                 lambda: os.unlink("g"),
                 lambda: os.truncate("f", i),
                 lambda: os.write(fd, b"x"),
-                lambda: os.setxattr("f", "user.a", b"x"),
+                lambda: os.setxattr("f", "user.a", b"%d" % i),
             ):
                 before = os.stat("f").st_ctime_ns
                 time.sleep(TICK_S)
