@@ -30,6 +30,9 @@ T = TypeVar("T")
 TIMES_MAX: Final = 16_384
 """Objects whose local access times, and whose local change times, are remembered after they are closed."""
 
+REMOVED_MAX: Final = 1024
+"""Removed directories whose attributes are remembered until the kernel forgets them, which it mostly does at once."""
+
 
 @dataclass(eq=False, slots=True)
 class OpenFile:
@@ -122,6 +125,8 @@ class Files:
         self._contents = contents
         self._open: dict[int, OpenFile] = {}
         self._atimes: OrderedDict[int, int] = OrderedDict()
+        self._directories: OrderedDict[int, fattr3] = OrderedDict()
+        """Removed ones that the kernel may still ask for."""
         self._ctimes: OrderedDict[int, tuple[int, int]] = OrderedDict()
         """By object: the ctime of the SETATTR that reported a write, and the ctime to show instead."""
 
@@ -249,16 +254,28 @@ class Files:
             file.loaded = file.removed = True
         self._contents.detach(obj)
 
+    def directory_removed(self, attributes: fattr3) -> None:
+        """A directory went away: programs may still be in it, or have it open, and look at it."""
+        _remember(self._directories, attributes.fileid, attributes, REMOVED_MAX)
+
+    def removed_directory(self, obj: int) -> fattr3 | None:
+        """The last attributes of a directory that this mount removed, while the kernel knows it."""
+        return self._directories.get(obj)
+
+    def forget_directory(self, obj: int) -> None:
+        """The kernel has dropped an inode."""
+        self._directories.pop(obj, None)
+
     def removed_elsewhere(self, file: OpenFile) -> None:
         """The service does not know an open file any more."""
         self.removed(file.object, file.known)
 
 
-def _remember(times: OrderedDict[int, T], obj: int, value: T) -> None:
-    times[obj] = value
-    times.move_to_end(obj)
-    if len(times) > TIMES_MAX:
-        times.popitem(last=False)
+def _remember(values: OrderedDict[int, T], obj: int, value: T, values_max: int = TIMES_MAX) -> None:
+    values[obj] = value
+    values.move_to_end(obj)
+    if len(values) > values_max:
+        values.popitem(last=False)
 
 
 def _with_changes(file: OpenFile, attributes: fattr3) -> fattr3:

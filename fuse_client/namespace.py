@@ -113,6 +113,9 @@ class NamespaceOperations(pyfuse3.Operations):
         file = self._files.find(inode)
         if file is not None and file.removed:
             return file.known, self._cache.now()
+        removed = self._files.removed_directory(inode)
+        if removed is not None:
+            return removed, self._cache.now()
         cached = self._cache.fresh(inode)
         if cached is not None:
             return cached
@@ -359,8 +362,7 @@ class NamespaceOperations(pyfuse3.Operations):
                 check(result.status)
                 self._changed(parent_inode, result.dir_wcc, {name: ABSENT}, asked)
         check(result.status)
-        self._cache.forget(result.object)
-        self._names.drop(result.object)
+        self._lost_link(result.object, result.obj_attributes, asked)
 
     @handler
     async def rename(
@@ -412,8 +414,10 @@ class NamespaceOperations(pyfuse3.Operations):
         self._cache.forget(obj)
         if is_directory(obj):
             self._names.drop(obj)
-            return
         if attributes is None:
+            return
+        if is_directory(obj):
+            self._files.directory_removed(attributes)
             return
         if attributes.nlink == 0:
             self._files.removed(obj, attributes)

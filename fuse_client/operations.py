@@ -62,7 +62,8 @@ class QunfsOperations(NamespaceOperations):
         await self._io.close()
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
-        pass  # nothing is kept for an inode just because the kernel knows it
+        for inode, _ in inode_list:
+            self._files.forget_directory(inode)
 
     @prompt_handler
     def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:  # noqa: ARG002 - pyfuse3's

@@ -138,7 +138,8 @@ class NamingProcedures(Procedures):
     async def rmdir(self, cred: Credentials, dir: nfs_fh3, name: bytes, hint: nfs_fh3 | None = None) -> RMDIR3res:
         """RMDIR (RFC 1813, section 3.3.13); ``hint``: the id that the caller believes the name is bound to."""
         reply = await self._take_away(cred, "dir.rmdir", dir, name, hint)
-        return RMDIR3res(reply.status, reply.wcc(dir), reply.result if reply.ok else 0)
+        obj = reply.result if reply.ok else 0
+        return RMDIR3res(reply.status, reply.wcc(dir), obj, reply.attributes(obj))
 
     async def _take_away(
         self, cred: Credentials, method: str, dir: nfs_fh3, name: bytes, hint: nfs_fh3 | None

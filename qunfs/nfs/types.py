@@ -193,6 +193,7 @@ class RMDIR3res(NamedTuple):
     status: nfsstat3
     dir_wcc: wcc_data = wcc_data()
     object: nfs_fh3 = 0
+    obj_attributes: fattr3 | None = None
 
 
 class RENAME3res(NamedTuple):
