@@ -78,7 +78,7 @@ def _rows(node: Node) -> list[tuple[bytes, bytes]]:
 def _parse_name(name: bytes) -> bytes:
     if len(name) > XATTR_NAME_MAX:
         raise Refusal(nfsstat3.NFS4ERR_XATTR2BIG)
-    if not name or b"\0" in name:
+    if b"\0" in name or name in (b"", _USER, _TRUSTED, _SECURITY):
         raise Refusal(nfsstat3.NFS3ERR_INVAL)
     return name
 
@@ -86,7 +86,7 @@ def _parse_name(name: bytes) -> bytes:
 def _require(cred: Credentials, node: Node, name: bytes, wanted: int) -> None:
     """Refuse as xattr(7) says: ``user.`` by the mode bits of files and directories, the others are the superuser's."""
     attributes = node.attributes
-    if name.startswith(_USER) and len(name) > len(_USER):
+    if name.startswith(_USER):
         if attributes.type not in (ftype3.NF3REG, ftype3.NF3DIR):
             raise Refusal(nfsstat3.NFS3ERR_PERM if wanted == WRITE else nfsstat3.NFS4ERR_NOXATTR)
         if wanted == WRITE and attributes.is_directory and attributes.mode & S_ISVTX and not is_owner(cred, attributes):
