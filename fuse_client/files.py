@@ -278,12 +278,18 @@ def _remember(values: OrderedDict[int, T], obj: int, value: T, values_max: int =
         values.popitem(last=False)
 
 
-def _with_changes(file: OpenFile, attributes: fattr3) -> fattr3:
+def mode_once_written(attributes: fattr3, writer: Credentials) -> int:
+    """The mode that SETATTR leaves when somebody has written: the same rule as for local files."""
     mode = attributes.mode
-    if file.writer.uid != 0:
+    if writer.uid != 0:
         mode &= ~stat.S_ISUID
-        if mode & stat.S_IXGRP:
+        if mode & stat.S_IXGRP or attributes.gid not in (writer.gid, *writer.groups):
             mode &= ~stat.S_ISGID
+    return mode
+
+
+def _with_changes(file: OpenFile, attributes: fattr3) -> fattr3:
+    mode = mode_once_written(attributes, file.writer)
     size = file.size
     ctime = max(attributes.ctime, file.mtime)
     return attributes._replace(size=size, used=size, mode=mode, mtime=file.mtime, ctime=ctime)

@@ -232,6 +232,7 @@ def _is_own(time: Any) -> bool:
 def _apply(call: Invocation, node: Node, changes: Changes) -> None:
     attributes, cred = node.attributes, call.credentials
     atime, mtime, writes = attributes.atime, attributes.mtime, changes.writes
+    plain = without_set_id(attributes, cred)
     if writes:
         _claim_contents(attributes, changes)
         if changes.size is not None:
@@ -257,7 +258,7 @@ def _apply(call: Invocation, node: Node, changes: Changes) -> None:
     else:
         loses_set_id = given_away or (writes and changes.mode is None)
     if loses_set_id:
-        attributes.mode = without_set_id(attributes)
+        attributes.mode = plain
 
 
 def _claim_contents(attributes: Attributes, changes: Changes) -> None:

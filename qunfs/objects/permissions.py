@@ -74,9 +74,12 @@ def require_unlink(directory: Attributes, cred: Credentials, victim: Attributes)
         raise Refusal(nfsstat3.NFS3ERR_PERM)
 
 
-def without_set_id(attributes: Attributes) -> int:
-    """The mode once somebody has written to the file or given it away."""
+def without_set_id(attributes: Attributes, cred: Credentials) -> int:
+    """The mode once somebody has written to the file or given it away.
+
+    A set-gid bit that lets nobody execute, which once meant mandatory locking, is spared for members of the group.
+    """
     if attributes.is_directory:
         return attributes.mode
-    executable_by_group = attributes.mode & S_IXGRP
-    return attributes.mode & ~(S_ISUID | (S_ISGID if executable_by_group else 0))
+    spared = not attributes.mode & S_IXGRP and (is_superuser(cred) or in_group(cred, attributes.gid))
+    return attributes.mode & ~(S_ISUID | (0 if spared else S_ISGID))
