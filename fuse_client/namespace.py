@@ -158,7 +158,7 @@ class NamespaceOperations(pyfuse3.Operations):
             credentials = handle.credentials  # ftruncate(2) may do what the open was allowed to
         owner = self._known_owner(inode)
         new = requested(attr, fields, as_owner=owner is None or credentials.uid in (0, owner))
-        if new == sattr3():
+        if new == sattr3() and fields.update_mode:
             return await self._without_set_id(inode, stat.S_IMODE(attr.st_mode), credentials)
         if new.atime is not None:
             self._files.forget_atime(inode)
