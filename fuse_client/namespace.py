@@ -165,7 +165,7 @@ class NamespaceOperations(pyfuse3.Operations):
         if new.size is not None:
             with self._files.using(inode) as file:
                 await self._io.know(file, credentials)
-                await self._io.resize(file, new, credentials)
+                await self._io.resize(file, new, credentials, granted=handle is not None)
                 if file.removed:
                     set_removed(file, new._replace(size=None), credentials, self._files.now_ns())
                 return self._entry(file.known, self._cache.now())

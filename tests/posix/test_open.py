@@ -343,6 +343,22 @@ def test_what_was_opened_stays_open():
     assert read("f") == b"datamo"
 
 
+def test_what_was_opened_for_writing_stays_writable():
+    touch("f", 0o666, BOB)
+    touch("of root", 0o666)
+    for name, mode in (("f", 0o600), ("of root", 0o6700)):
+        with acting(ALICE):
+            fd = os.open(name, os.O_WRONLY)
+        os.chmod(name, mode)
+        with acting(ALICE):
+            os.write(fd, b"data")
+            os.fsync(fd)
+            os.write(fd, b"more")
+            os.close(fd)
+        assert read(name) == b"datamore"
+        assert mode_of(name) == mode & 0o777
+
+
 def test_only_the_owner_reads_without_moving_atime():
     write("f", b"data")
     with acting(ALICE), refused(errno.EPERM):

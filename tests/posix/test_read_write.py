@@ -111,6 +111,7 @@ def test_reading_moves_atime(fd):
     settle("f")
     with moves({"f": ""}):
         os.pread(fd, 4, 0)
+    os.utime("f", ns=(1, 2))
     os.write(fd, b"more")
     with moves({"f": "a"}):
         read("f")

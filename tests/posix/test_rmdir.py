@@ -14,6 +14,7 @@ from tests.posix.shared import (
     missing_file,
     needs_search,
     needs_write_in_parent,
+    opened,
     read_only,
     sticky_parent,
     touch,
@@ -101,19 +102,26 @@ def test_own_directory_in_anothers_is_refused():
 
 def test_open_directory_lives_on_empty():
     os.mkdir("d")
-    fd = os.open("d", os.O_RDONLY | os.O_DIRECTORY)
-    os.rmdir("d")
-    assert os.fstat(fd).st_nlink == 0
-    assert os.listdir(fd) == []
-    for call in (
-        lambda: os.open("f", os.O_CREAT | os.O_WRONLY, dir_fd=fd),
-        lambda: os.mkdir("f", dir_fd=fd),
-        lambda: os.symlink("x", "f", dir_fd=fd),
-        lambda: os.stat("f", dir_fd=fd),
-    ):
-        with refused(errno.ENOENT):
-            call()
-    os.close(fd)
+    with opened("d", os.O_DIRECTORY) as fd:
+        os.rmdir("d")
+        assert os.fstat(fd).st_nlink == 0
+        assert os.listdir(fd) == []
+        for call in (
+            lambda: os.open("f", os.O_CREAT | os.O_WRONLY, dir_fd=fd),
+            lambda: os.mkdir("f", dir_fd=fd),
+            lambda: os.symlink("x", "f", dir_fd=fd),
+            lambda: os.stat("f", dir_fd=fd),
+        ):
+            with refused(errno.ENOENT):
+                call()
+
+
+def test_open_directory_can_still_be_changed():
+    os.mkdir("d")
+    with opened("d") as fd:
+        os.rmdir("d")
+        os.fchmod(fd, 0o700)
+        assert os.fstat(fd).st_mode & 0o777 == 0o700
 
 
 def test_working_directory():
