@@ -285,9 +285,7 @@ class FileIO:
                 unmark(file.fd)
                 file.marked = False
 
-    async def resize(
-        self, file: OpenFile, new: sattr3, credentials: Credentials, *, granted: bool = False
-    ) -> None:
+    async def resize(self, file: OpenFile, new: sattr3, credentials: Credentials, *, granted: bool = False) -> None:
         """SETATTR with a size, which also supersedes unreported changes; ``granted``: by an open for writing.
 
         Contents grow before the attribute object knows and shrink after: a refusal must lose nothing.

@@ -180,6 +180,12 @@ class NamespaceOperations(pyfuse3.Operations):
 
     async def _set_without_size(self, inode: int, new: sattr3, credentials: Credentials) -> pyfuse3.EntryAttributes:
         asked = self._cache.now()
+        removed = self._files.removed_directory(inode)
+        if removed is not None:
+            gone = OpenFile(inode, removed)
+            set_removed(gone, new, credentials, self._files.now_ns())
+            self._files.directory_removed(gone.known)
+            return self._entry(gone.known, asked)
         file = self._files.find(inode)
         if file is not None and file.removed:
             set_removed(file, new, credentials, self._files.now_ns())

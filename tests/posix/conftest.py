@@ -29,9 +29,7 @@ _numbers: Final = count()
 def qunfs(*words: str | Path) -> None:
     """Run a command that must succeed."""
     command = [sys.executable, "-m", "qunfs.cli.main", *map(str, words)]
-    ended = subprocess.run(
-        command, cwd=HERE.parents[1], capture_output=True, text=True, check=False, timeout=START_S
-    )
+    ended = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True, check=False, timeout=START_S)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
@@ -72,7 +70,7 @@ def place(request: pytest.FixtureRequest, base: Path) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def here(place: Path) -> Iterator[Path]:
     """The test's own directory, in which everybody may write; it is the working directory, and the umask is 022."""
-    made = place / str(next(_numbers))
+    made = place / f"test{next(_numbers)}"
     made.mkdir()
     made.chmod(0o777)
     before, mask = os.getcwd(), os.umask(0o022)
@@ -84,20 +82,15 @@ def here(place: Path) -> Iterator[Path]:
         os.umask(mask)
 
 
-def name_of(item: pytest.Item) -> str:
-    """A test's name as the list of differences has it: without the place."""
-    path, _, name = item.nodeid.rpartition("/")[2].partition("::")
-    words = name.replace(f"[{MOUNT}]", "").replace(f"[{MOUNT}-", "[").replace(f"-{MOUNT}]", "]")
-    return f"{path.removeprefix('test_').removesuffix('.py')}: {words.removeprefix('test_')}"
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """On the mount, what is listed as different must be different."""
+    listed = {test: difference for difference in DIFFERENCES for test in difference.tests}
     for item in items:
-        if HERE in item.path.parents and getattr(item, "callspec", None) and MOUNT in item.callspec.params.values():
-            difference = DIFFERENCES.get(name_of(item))
+        if isinstance(item, pytest.Function) and item.path.parent == HERE and MOUNT in item.nodeid:
+            difference = listed.get((item.path.stem.removeprefix("test_"), item.originalname.removeprefix("test_")))
             if difference is not None:
-                item.add_marker(pytest.mark.xfail(strict=True, reason=difference.reason))
+                reason = f"{difference.here} {difference.reason}"
+                item.add_marker(pytest.mark.xfail(strict=True, raises=(AssertionError, OSError), reason=reason))
 
 
 @pytest.fixture

@@ -113,7 +113,9 @@ def test_by_the_owner(person, to, allowed):
             with refused(errno.EPERM):
                 os.chown("f", *to)
     kept = (person.uid, person.gid)
-    assert owner("f") == (tuple(new if new != -1 else old for new, old in zip(to, kept, strict=True)) if allowed else kept)
+    assert owner("f") == (
+        tuple(new if new != -1 else old for new, old in zip(to, kept, strict=True)) if allowed else kept
+    )
 
 
 @pytest.mark.parametrize("to", [(BOB.uid, -1), (-1, BOB.gid), (ALICE.uid, ALICE.gid)], ids=str)

@@ -29,7 +29,14 @@ test_read_only = read_only(os.mkdir)
 
 @pytest.mark.parametrize(
     ("asked", "umask", "got"),
-    [(0o777, 0o022, 0o755), (0o777, 0, 0o777), (0o700, 0o077, 0o700), (0o151, 0o070, 0o101), (0, 0, 0), (0o1777, 0, 0o1777)],
+    [
+        (0o777, 0o022, 0o755),
+        (0o777, 0, 0o777),
+        (0o700, 0o077, 0o700),
+        (0o151, 0o070, 0o101),
+        (0, 0, 0),
+        (0o1777, 0, 0o1777),
+    ],
     ids="{:o}".format,
 )
 def test_mode(asked, umask, got):

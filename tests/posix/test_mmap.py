@@ -21,11 +21,10 @@ def test_reading():
 def test_writing():
     write("f", bytes(3 * PAGE))
     settle("f")
-    with opened("f", os.O_RDWR) as fd, moves({"f": "mc"}):
-        with mmap.mmap(fd, 3 * PAGE) as mapped:
-            mapped[PAGE : PAGE + 4] = b"data"
-            mapped.flush()
-            assert os.pread(fd, 4, PAGE) == b"data"
+    with opened("f", os.O_RDWR) as fd, moves({"f": "mc"}), mmap.mmap(fd, 3 * PAGE) as mapped:
+        mapped[PAGE : PAGE + 4] = b"data"
+        mapped.flush()
+        assert os.pread(fd, 4, PAGE) == b"data"
     assert read("f") == bytes(PAGE) + b"data" + bytes(2 * PAGE - 4)
 
 
@@ -100,10 +99,9 @@ def test_bad_offset():
 def test_set_id_bits_stay():
     write("f", bytes(PAGE))
     os.chmod("f", 0o6777)
-    with acting(ALICE):
-        with opened("f", os.O_RDWR) as fd, mmap.mmap(fd, PAGE) as mapped:
-            mapped[0] = 1
-            mapped.flush()
+    with acting(ALICE), opened("f", os.O_RDWR) as fd, mmap.mmap(fd, PAGE) as mapped:
+        mapped[0] = 1
+        mapped.flush()
     assert mode_of("f") == 0o6777
 
 
