@@ -1,4 +1,4 @@
-"""What differs on a mount from a plain directory; ``python -m tests.posix.differences`` prints it for docs/semantics.md.
+"""What differs on a mount from a plain directory; ``python -m tests.posix.differences`` prints it for the docs.
 
 The list is strict: on the mount each test that an entry names must fail, on the plain directory it must pass.
 """
@@ -22,8 +22,8 @@ DIFFERENCES: Final = (
     ),
     Difference(
         "Device nodes can be made, copied and listed, but not opened (EACCES).",
-        "FUSE mounts are `nodev`, and this one stays so: any client may make nodes, and its machine's disks must not be "
-        "another's.",
+        "FUSE mounts are `nodev`, and this one stays so: what one client makes must not open the disks of another's "
+        "machine.",
         (("open", "device_that_does_not_exist"), ("mknod", "device_works")),
     ),
     Difference(
@@ -33,7 +33,7 @@ DIFFERENCES: Final = (
         (("execve", "set_id_program"),),
     ),
     Difference(
-        "`fallocate` fails with EOPNOTSUPP in every mode, so holes cannot be punched; `posix_fallocate` works, as glibc "
+        "`fallocate` fails with EOPNOTSUPP in every mode, so holes cannot be punched; `posix_fallocate` works, glibc "
         "then writes.",
         "pyfuse3 has no handler for FUSE's FALLOCATE request.",
         (("fallocate", "fallocate"), ("fallocate", "keeping_the_size"), ("fallocate", "punching_holes")),
@@ -62,13 +62,13 @@ DIFFERENCES: Final = (
     ),
     Difference(
         "Permission to list a directory is needed for each page of it (about a thousand names), not only at `opendir`.",
-        "The replicas check the credentials of each READDIR, as NFS servers do; an open directory is not theirs to know.",
+        "The replicas check the credentials of each READDIR, as NFS servers do, and know of no open directories.",
         (("readdir", "permission_counts_at_open"),),
     ),
     Difference(
         "Extended attributes of a file that was removed while open are gone: ESTALE.",
-        "They live in the attribute object, which goes with the last name; contents, times, mode and owner stay with the "
-        "descriptor.",
+        "They live in the attribute object, which goes with the last name; contents, times, mode and owner stay with "
+        "the descriptor.",
         (("removed_files", "extended_attributes"),),
     ),
     Difference(

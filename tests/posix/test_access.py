@@ -2,6 +2,8 @@
 
 import errno
 import os
+from contextlib import nullcontext
+from itertools import product
 
 import pytest
 
@@ -34,20 +36,17 @@ test_search = needs_search(access, touch)
 
 
 @pytest.mark.parametrize("person", [ALICE, CAROL, BOB], ids=show)
-@pytest.mark.parametrize("bits", range(8), ids=show)
-@pytest.mark.parametrize("make", [touch, directory])
-def test_permission(person, bits, make):
+@pytest.mark.parametrize("make", [touch, directory], ids=["file", "directory"])
+def test_permission(person, make):
     shift = {ALICE: 6, CAROL: 3, BOB: 0}[person]
-    make("x", (0o777 & ~(7 << shift)) | bits << shift, ALICE, STAFF)
-    with acting(person):
-        access("x")
-        for wanted in range(1, 8):
-            for flags in (0, AT_EACCESS):
-                if bits & wanted == wanted:
+    make("x", 0, ALICE, STAFF)
+    for bits in range(8):
+        os.chmod("x", (0o777 & ~(7 << shift)) | bits << shift)
+        with acting(person):
+            access("x")
+            for wanted, flags in product(range(1, 8), (0, AT_EACCESS)):
+                with nullcontext() if bits & wanted == wanted else refused(errno.EACCES):
                     system.faccessat("x", wanted, flags)
-                else:
-                    with refused(errno.EACCES):
-                        system.faccessat("x", wanted, flags)
 
 
 def test_superuser():

@@ -1,5 +1,7 @@
 """chdir(2), fchdir(2), getcwd(3), and search permission"""
 
+# ruff: noqa: S103 - modes are what is tested
+
 import errno
 import os
 

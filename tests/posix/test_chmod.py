@@ -1,5 +1,7 @@
 """chmod(2), fchmod(2)"""
 
+# ruff: noqa: S103 - modes are what is tested
+
 import errno
 import os
 import socket

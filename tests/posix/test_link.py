@@ -23,7 +23,7 @@ from tests.posix.times import moves, moves_nothing
 
 
 def link_from(path):
-    os.link(path, "new", follow_symlinks=False)
+    os.link(path, f"{len(os.listdir())}", follow_symlinks=False)
 
 
 def link_to(path):

@@ -1,5 +1,7 @@
 """mknod(2), mkfifo(3) and sockets bound to a path"""
 
+# ruff: noqa: S103 - modes are what is tested
+
 import errno
 import os
 import socket

@@ -1,5 +1,7 @@
 """renameat2(2): RENAME_NOREPLACE and RENAME_EXCHANGE"""
 
+# ruff: noqa: S103 - modes are what is tested
+
 import errno
 import os
 

@@ -1,5 +1,7 @@
 """getxattr(2), setxattr(2), listxattr(2), removexattr(2)"""
 
+# ruff: noqa: S103 - modes are what is tested
+
 import errno
 import os
 
