@@ -98,3 +98,17 @@ def test_removed(here):
         os.open("f", os.O_CREAT | os.O_WRONLY)
     os.chdir("..")
     assert os.getcwd() == str(here)
+
+
+def test_deep_below_any_path(here):
+    """The C library finds out by itself where it is when the kernel has no room to say so."""
+    name = "x" * 200
+    for _ in range(25):
+        os.mkdir(name)
+        os.chdir(name)
+    touch("f")
+    assert os.getcwd() == str(here) + f"/{name}" * 25
+    with refused(errno.ENAMETOOLONG):
+        os.stat(os.getcwd())
+    with refused(errno.ENAMETOOLONG):
+        os.stat(f"{name}/" * 21)

@@ -3,8 +3,10 @@
 # ruff: noqa: S103 - modes are what is tested
 
 import errno
+import faulthandler
 import mmap
 import os
+import signal
 
 from tests.fuse.conftest import refused
 from tests.posix.people import ALICE, acting
@@ -114,3 +116,19 @@ def test_file_that_is_removed():
     touch("f")
     assert mapped[:] == b"data"
     mapped.close()
+
+
+def test_beyond_the_end():
+    """Whoever touches a page behind the last one of the file gets SIGBUS."""
+    write("f", bytes(2 * PAGE))
+    with opened("f", os.O_RDWR) as fd, mmap.mmap(fd, 2 * PAGE) as mapped:
+        os.ftruncate(fd, 10)
+        assert mapped[PAGE - 1] == 0
+        child = os.fork()
+        if child == 0:
+            faulthandler.disable()
+            signal.signal(signal.SIGBUS, signal.SIG_DFL)
+            mapped[PAGE]
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == -signal.SIGBUS

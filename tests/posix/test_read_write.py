@@ -1,8 +1,10 @@
 """read(2), write(2), pread(2), pwrite(2), readv(2), writev(2)"""
 
 import errno
+import multiprocessing
 import os
 import resource
+import select
 import signal
 
 import pytest
@@ -234,3 +236,26 @@ def test_many_users_of_one_file():
         os.write(ours, b"ours")
     assert read("f") == b"hers ours"
     assert os.stat("f").st_uid == 0
+
+
+def test_polling(fd):
+    """Files are always ready."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN | select.POLLOUT)
+    assert poll.poll(0) == [(fd, select.POLLIN | select.POLLOUT)]
+
+
+def test_appending_processes_lose_nothing():
+    touch("f")
+
+    def add():
+        with opened("f", os.O_WRONLY | os.O_APPEND) as fd:
+            for _ in range(50):
+                os.write(fd, b"0123456789")
+
+    children = [multiprocessing.get_context("fork").Process(target=add) for _ in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert read("f") == b"0123456789" * 150
