@@ -269,13 +269,16 @@ class FileIO:
         """
         try:
             await self._send(file, new, credentials)
+            return
         except StatusError as error:
             if error.status is not nfsstat3.NFS3ERR_ACCES:
                 raise
-            known = file.known
-            if new.mode is None and known.uid == 0:
-                new = new._replace(mode=mode_once_written(known, credentials))
-            await self._send(file, new, Credentials(known.uid, known.gid))
+        await self._fetch(file, credentials)  # the owner and the mode of now
+        owner = Credentials(file.known.uid, file.known.gid)
+        mode = mode_once_written(file.known, credentials)
+        if owner.uid == 0 and mode != file.known.mode:
+            new = new._replace(mode=mode)
+        await self._send(file, new, owner)
 
     def _settle(self, file: OpenFile, changes: int) -> None:
         """The attribute object knows all changes up to number ``changes``."""
