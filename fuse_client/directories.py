@@ -108,6 +108,7 @@ class Directories:
         for entry in result.entries:
             self._files.learn(entry.name_attributes, asked)
         if result.dir_attributes is not None:
+            self._files.accessed(result.dir_attributes)
             bindings = [(entry.name, entry.name_handle) for entry in result.entries if entry.name not in _DOTS]
             mark = self._names.found(result.dir_attributes, bindings, asked)
             unbroken = cookie == 0 or (cookie <= directory.reached and mark == directory.mark)

@@ -18,7 +18,7 @@ import trio
 
 from fuse_client.contents import ContentStore, is_marked, mark, unmark, write_all
 from fuse_client.errors import GONE, StatusError
-from fuse_client.files import Files, Handle, OpenFile
+from fuse_client.files import Files, Handle, OpenFile, mode_once_written
 from qunfs.nfs.service import MetadataService
 from qunfs.nfs.types import fattr3, nfsstat3, sattr3
 from qunfs.protocol.operation import Credentials
@@ -195,7 +195,7 @@ class FileIO:
             return b""
         data = os.pread(file.fd, size, offset)
         if not handle.keeps_atime:
-            self._files.accessed(file)
+            self._files.accessed(file.known)
         return data
 
     def write(self, handle: Handle, offset: int, data: bytes) -> int:
@@ -233,7 +233,7 @@ class FileIO:
             changes, ctime = file.changes, file.known.ctime
             if file.mtime > ctime:
                 ctime = file.mtime
-            await self._send(file, self._changes_of(file), file.writer)
+            await self._send_granted(file, self._changes_of(file), file.writer)
             self._settle(file, changes)
             if not file.dirty:
                 self._files.reported(file, ctime, file.known)
@@ -262,6 +262,24 @@ class FileIO:
         self._files.learn(result.obj_wcc.after, asked)
         file.telling = file.known.size != new.size
 
+    async def _send_granted(self, file: OpenFile, new: sattr3, credentials: Credentials) -> None:
+        """SETATTR of what an open for writing has permitted, for good: mode and owner may forbid it by now.
+
+        Then it goes in the name of the owner, who may write in any case (RFC 1813, section 4.4).
+        """
+        try:
+            await self._send(file, new, credentials)
+            return
+        except StatusError as error:
+            if error.status is not nfsstat3.NFS3ERR_ACCES:
+                raise
+        await self._fetch(file, credentials)  # the owner and the mode of now
+        owner = Credentials(file.known.uid, file.known.gid)
+        mode = mode_once_written(file.known, credentials)
+        if owner.uid == 0 and mode != file.known.mode:
+            new = new._replace(mode=mode)
+        await self._send(file, new, owner)
+
     def _settle(self, file: OpenFile, changes: int) -> None:
         """The attribute object knows all changes up to number ``changes``."""
         if file.changes == changes and not file.removed:
@@ -270,8 +288,8 @@ class FileIO:
                 unmark(file.fd)
                 file.marked = False
 
-    async def resize(self, file: OpenFile, new: sattr3, credentials: Credentials) -> None:
-        """SETATTR with a size, which also supersedes unreported changes.
+    async def resize(self, file: OpenFile, new: sattr3, credentials: Credentials, *, granted: bool = False) -> None:
+        """SETATTR with a size, which also supersedes unreported changes; ``granted``: by an open for writing.
 
         Contents grow before the attribute object knows and shrink after: a refusal must lose nothing.
         """
@@ -295,16 +313,19 @@ class FileIO:
             if file.removed:
                 file.note_change(credentials, self._files.now_ns())
             else:
-                await self._send_size(file, new, credentials, before)
+                await self._send_size(file, new, credentials, before, granted)
             if fd is not None and size < before:
                 os.ftruncate(fd, size)
             self._settle(file, changes)
 
-    async def _send_size(self, file: OpenFile, new: sattr3, credentials: Credentials, before: int) -> None:
+    async def _send_size(
+        self, file: OpenFile, new: sattr3, credentials: Credentials, before: int, granted: bool
+    ) -> None:
         generation = file.known.generation if new.size else None
         new = new._replace(store=self._contents.identity, generation=generation)
+        send = self._send_granted if granted else self._send
         try:
-            await self._send(file, new, credentials)
+            await send(file, new, credentials)
         except StatusError:
             if file.fd is not None and os.fstat(file.fd).st_size > before:
                 os.ftruncate(file.fd, before)

@@ -28,7 +28,10 @@ from qunfs.protocol.operation import Credentials
 T = TypeVar("T")
 
 TIMES_MAX: Final = 16_384
-"""Files whose local access times, and whose local change times, are remembered after they are closed."""
+"""Objects whose local access times, and whose local change times, are remembered after they are closed."""
+
+REMOVED_MAX: Final = 1024
+"""Removed directories whose attributes are remembered until the kernel forgets them, which it mostly does at once."""
 
 REMOVED_MAX: Final = 1024
 """Removed directories whose attributes are remembered until the kernel forgets them, which it mostly does at once."""
@@ -230,12 +233,11 @@ class Files:
         """Somebody set the access time: what was kept locally is void."""
         self._atimes.pop(obj, None)
 
-    def accessed(self, file: OpenFile) -> None:
-        """The contents were read; relatime decides whether that shows."""
+    def accessed(self, attributes: fattr3) -> None:
+        """Contents, a listing or a link were read; relatime decides whether that shows."""
         now_ns = self.now_ns()
-        seen = self.seen_here(file.known)
-        if relatime_due(seen, now_ns):
-            _remember(self._atimes, file.object, now_ns)
+        if relatime_due(self.seen_here(attributes), now_ns):
+            _remember(self._atimes, attributes.fileid, now_ns)
 
     # --- removal ----------------------------------------------------------------------------------------------------
 

@@ -158,14 +158,14 @@ class NamespaceOperations(pyfuse3.Operations):
             credentials = handle.credentials  # ftruncate(2) may do what the open was allowed to
         owner = self._known_owner(inode)
         new = requested(attr, fields, as_owner=owner is None or credentials.uid in (0, owner))
-        if new == sattr3():
+        if new == sattr3() and fields.update_mode:
             return await self._without_set_id(inode, stat.S_IMODE(attr.st_mode), credentials)
         if new.atime is not None:
             self._files.forget_atime(inode)
         if new.size is not None:
             with self._files.using(inode) as file:
                 await self._io.know(file, credentials)
-                await self._io.resize(file, new, credentials)
+                await self._io.resize(file, new, credentials, granted=handle is not None)
                 if file.removed:
                     set_removed(file, new._replace(size=None), credentials, self._files.now_ns())
                 return self._entry(file.known, self._cache.now())
@@ -180,6 +180,12 @@ class NamespaceOperations(pyfuse3.Operations):
 
     async def _set_without_size(self, inode: int, new: sattr3, credentials: Credentials) -> pyfuse3.EntryAttributes:
         asked = self._cache.now()
+        removed = self._files.removed_directory(inode)
+        if removed is not None:
+            gone = OpenFile(inode, removed)
+            set_removed(gone, new, credentials, self._files.now_ns())
+            self._files.directory_removed(gone.known)
+            return self._entry(gone.known, asked)
         file = self._files.find(inode)
         if file is not None and file.removed:
             set_removed(file, new, credentials, self._files.now_ns())
@@ -270,7 +276,9 @@ class NamespaceOperations(pyfuse3.Operations):
         asked = self._cache.now()
         result = await self._service.readlink(self._credentials.of(ctx), inode)
         self._files.check(result.status, inode)
-        self._files.learn(result.symlink_attributes, asked)
+        if result.symlink_attributes is not None:
+            self._files.learn(result.symlink_attributes, asked)
+            self._files.accessed(result.symlink_attributes)
         return result.data
 
     def _created(self, parent: int, name: bytes, result: CREATE3res, asked: float) -> fattr3:

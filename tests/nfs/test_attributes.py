@@ -12,6 +12,7 @@ from qunfs.nfs.types import (
     nfsstat3,
     sattr3,
 )
+from qunfs.protocol.operation import Credentials
 from tests.nfs.conftest import ALICE, BOB, CAROL, ROOT_USER
 from tests.support.local_qu import START_NS
 
@@ -129,6 +130,14 @@ async def test_writing_clears_set_id_unless_root_writes(house, root):
         assert (await house.stat(file)).mode == 0o6777
         assert await set_(house, CAROL, file, **attributes) is OK
         assert (await house.stat(file)).mode == 0o777
+
+
+async def test_writing_clears_set_gid_without_execution_outside_the_group(house, root):
+    file = await house.make(root, b"f", ALICE)
+    await set_(house, ROOT_USER, file, mode=0o2767)
+    for cred, mode in ((ROOT_USER, 0o2767), (Credentials(8000, ALICE.gid), 0o2767), (Credentials(8000, 8000), 0o767)):
+        assert await set_(house, cred, file, wrote=True, size=1) is OK
+        assert (await house.stat(file)).mode == mode
 
 
 async def test_times(house, root):
@@ -269,6 +278,8 @@ async def test_extended_attributes(house, root, kind):
     assert (await service.setxattr(ROOT_USER, obj, b"trusted.t", b"y")).status is OK
     assert b"trusted.t" not in (await service.listxattr(ALICE, obj)).names
     assert (await service.setxattr(ROOT_USER, obj, b"system.posix_acl_access", b"")).status is nfsstat3.NFS3ERR_NOTSUPP
+    for name in (b"", b"user.", b"trusted.", b"security.", b"user.a\0"):
+        assert (await service.setxattr(ROOT_USER, obj, name, b"")).status is nfsstat3.NFS3ERR_INVAL
     assert (await service.removexattr(ALICE, obj, b"user.a")).status is OK
     assert (await service.removexattr(ALICE, obj, b"user.a")).status is nfsstat3.NFS4ERR_NOXATTR
     assert (await service.setxattr(ALICE, obj, b"user.big", bytes(60_000))).status is OK
