@@ -33,9 +33,6 @@ TIMES_MAX: Final = 16_384
 REMOVED_MAX: Final = 1024
 """Removed directories whose attributes are remembered until the kernel forgets them, which it mostly does at once."""
 
-REMOVED_MAX: Final = 1024
-"""Removed directories whose attributes are remembered until the kernel forgets them, which it mostly does at once."""
-
 
 @dataclass(eq=False, slots=True)
 class OpenFile:

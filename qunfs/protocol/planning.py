@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from qunfs.protocol.classify import Classification, Request, RequestRefused, Setup, classify, proven, setup, unanimous
-from qunfs.protocol.history import ZERO, Candidate, Kind, ObjectHistorySet, ReplicaHistory
+from qunfs.protocol.history import ZERO, Candidate, Kind, LogicalTimestamp, ObjectHistorySet, ReplicaHistory
 from qunfs.protocol.history_cache import HistoryCache, history_set
 from qunfs.protocol.limits import DEFAULT_LIMITS
 from qunfs.protocol.operation import Operation
@@ -38,6 +38,8 @@ class NeedObjects:
     """A repair needs the histories of these siblings too."""
 
     objects: frozenset[int]
+    greatest: tuple[int, ...]
+    """The objects of the greatest candidate in the way, needed or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +166,13 @@ class Planner:
 
     # ---- repair
 
-    def repair(self, objects: frozenset[int], wanted: Sequence[int], turn: int, ahead: int = 0) -> Plan:
-        """One step towards METHOD on the wanted objects, from one joint read of ``objects``."""
+    def repair(
+        self, objects: frozenset[int], wanted: Sequence[int], turn: int, ahead: int = 0, alone: bool = False
+    ) -> Plan:
+        """One step towards METHOD on the wanted objects, from one joint read of ``objects``.
+
+        ``alone``: do what can be done about the greatest candidate without asking for the siblings of lesser ones.
+        """
         if self.method_views(sorted(wanted), frozenset(), ahead) is not None:
             return Ready()
         held = {obj: self._cache.authenticated(obj) for obj in sorted(objects)}
@@ -174,15 +181,11 @@ class Planner:
         masks = self._masks(sorted(wanted)[0], both, ahead)
         views = [{o: history_set(o, h, servers_of(mask)) for o, h in held.items()} for mask in masks]
         search = _Search(self._quorums, views, established)
-        return self._step(search, held, turn)
+        return self._step(search, held, turn, alone)
 
-    def _step(
-        self,
-        search: "_Search",
-        held: dict[int, dict[int, ReplicaHistory]],
-        turn: int,
-    ) -> Plan:
-        more: set[int] = set()
+    def _step(self, search: "_Search", held: dict[int, dict[int, ReplicaHistory]], turn: int, alone: bool) -> Plan:
+        incomplete: list[Candidate] = []
+        greatest = ZERO
         barriers: list[tuple[tuple[int, ...], int, Candidate | None]] = []
         for index in range(len(search.views)):
             for obj in search.unready(index):
@@ -191,10 +194,11 @@ class Planner:
                 if len(source.objects) > 1 and source not in search.established:
                     group = source.objects
                     if not set(group) <= set(held):
-                        more |= set(group)
+                        incomplete.append(source)
                         continue
                     if any(search.classes[index][sibling].obj_cand != source for sibling in group):
                         continue
+                greatest = max(greatest, source, key=_by_time)
                 copies = search.copies(group, source)
                 prepared = None
                 if copies is not None:
@@ -204,10 +208,13 @@ class Planner:
                     return Repair(prepared)
                 lacking = tuple(o for o in group if search.needs_barrier(o, source))
                 if lacking:
-                    latest = all(search.classes[index][o].latest == source.lt for o in group)
-                    barriers.append((lacking, index, source if latest else None))
-        if more:
-            return NeedObjects(frozenset(more))
+                    in_place = all(search.classes[index][o].latest == source.lt for o in group)
+                    barriers.append((lacking, index, source if in_place else None))
+        if alone:
+            incomplete = [source for source in incomplete if source.lt > greatest.lt]
+        if incomplete:
+            greatest = max(greatest, *incomplete, key=_by_time)
+            return NeedObjects(frozenset([obj for source in incomplete for obj in source.objects]), greatest.objects)
         if not barriers:
             return Stuck()
         lacking, index, inline = barriers[turn % len(barriers)]
@@ -271,6 +278,10 @@ class Planner:
         siblings = {s for head in sorted(heads, key=lambda r: r.lt, reverse=True) for s in head.objects}
         more = sorted(siblings - set(objects))
         return [*objects, *more[: DEFAULT_LIMITS.evidence_sets_max - len(objects)]]
+
+
+def _by_time(candidate: Candidate) -> LogicalTimestamp:
+    return candidate.lt
 
 
 def _attempt(quorums: QuorumSystem, request: Request) -> Setup | None:

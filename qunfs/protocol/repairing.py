@@ -1,32 +1,44 @@
 """Repair: barriers, copies and inline repairs (Figure 3, ``c_repair``, lines 500-507)."""
 
+from typing import Final
+
+from qunfs.protocol.limits import DEFAULT_LIMITS
 from qunfs.protocol.messages import QueryItem
 from qunfs.protocol.planning import Inline, NeedObjects, Ready, Stuck
 from qunfs.protocol.querying import Reading
 from qunfs.protocol.steps import Means, Running
 from qunfs.protocol.update_round import adopt, send
 
+_TOGETHER_MAX: Final = DEFAULT_LIMITS.objects_per_operation_max
+
 
 def repair(means: Means, wanted: tuple[int, ...], home: int, ahead: int = 0) -> Running:
     """Barriers, copies and inline repairs until every wanted object calls for a METHOD.
 
-    ``ahead``: servers that took no METHOD, so go at first by what they show.
+    ``ahead``: servers that took no METHOD, so go at first by what they show.  When candidates overlap in a chain of
+    more objects than fit into one read, the greatest is repaired by itself and then everything looked at anew.
     """
-    need = frozenset(wanted)
+    need = aim = everything = frozenset(wanted)
     turn = 0
     while True:
         if turn > 1:  # before the read: a plan must not outlive the histories it shows
             means.trust.reconsider()
             yield means.backoff(turn)
-        read = JointRead(means, need, wanted, home)
+        read = JointRead(means, need, tuple(sorted(aim)), home)
         yield read
-        plan = means.planner.repair(need, wanted, turn, ahead if turn == 0 else 0)
+        plan = means.planner.repair(need, tuple(sorted(aim)), turn, ahead if turn == 0 else 0, aim != everything)
         if isinstance(plan, Ready):
-            return
-        if isinstance(plan, NeedObjects):
+            if aim == everything:
+                return
+            need = aim = everything
+            continue
+        if isinstance(plan, NeedObjects) and len(need | plan.objects) <= _TOGETHER_MAX:
             need |= plan.objects
             continue
         turn += 1
+        if isinstance(plan, NeedObjects):
+            need = aim = frozenset(plan.greatest)
+            continue
         if isinstance(plan, Stuck):
             means.counters["stuck"] += 1
             continue

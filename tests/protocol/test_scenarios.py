@@ -5,6 +5,7 @@ its work done on every object, the malevolent server silent or lying; the oracle
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -285,3 +286,15 @@ def test_an_update_takes_its_proofs_along(objects: tuple[int, ...]) -> None:
     world.send(world.request(Kind.METHOD, objects), range(5))
     world.send(world.request(Kind.METHOD, objects, servers=range(5)), (1, 2, 3, 4))
     assert world.isolated("append", objects, lying=True) < 20
+
+
+@pytest.mark.parametrize("what", ["append", "fetch"])
+def test_rivals_in_a_longer_chain_than_one_message_takes(what: str) -> None:
+    """Each on two neighbours, at three servers: every repair needs the next, and a message holds eight objects."""
+    objects = range(A, A + 14)
+    for wanted in (objects[0], objects[5]):
+        world = Scripted(objects, liar=False)
+        rivals = [world.request(Kind.METHOD, pair, client=1 + i) for i, pair in enumerate(pairwise(objects))]
+        for i, rival in enumerate(rivals):
+            world.send(rival, (0, 1, 2) if i % 2 else (3, 4, 5))
+        assert world.isolated(what, (wanted,), lying=False) <= 2 * ROUNDS_MAX
