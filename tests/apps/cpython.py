@@ -30,6 +30,10 @@ MODULES: Final = (
     "test_zipfile",
     "test_tarfile",
     "test_mailbox",
+    "test_genericpath",
+    "test_unicode_file_functions",
+    "test_fileio",
+    "test_mmap",
 )
 """The test modules; each must be installed."""
 
@@ -41,8 +45,17 @@ LONG: Final = (
     "*.test_fd_leak",  # a thousand walks, likewise
     "*.test_selflink",  # walks through forty links, time and again, each of which the kernel asks for each time
     "*.test_recursive_glob",  # fifty walks of one tree
+    "*hackers_arcnames*",  # hundreds of directories for one rule about names in archives
+    "test.test_os.*FwalkTests.*",
+    "test.test_shutil.TestArchives.*",  # what test_tarfile and test_zipfile do
     "test.test_tempfile.TestTemporaryDirectory.test_modes",  # 512 directories with every mode
     "test.test_pathlib.PathTest.*",  # the same tests as in PosixPathTest, which is what Path is here
+    "test.test_pathlib.PosixPathTest.test_[a-l]*",  # for each test a tree is made and removed
+    "test.test_mailbox.Test[!M]*",  # of the kinds of mailboxes MH has the most files and renames
+    "test.test_mailbox.TestMbox*",
+    "test.test_mailbox.TestMMDF*",
+    "test.test_mailbox.TestMaildir.*",
+    "*.CommandLineTest.*",  # starts of interpreters, for the most part
     "*Bz*",  # compressors: the files are the same, and the processor time is not the file system's
     "*Lzma*",
     "*Gzip*",

@@ -81,7 +81,7 @@ def tree(tmp_path: Path) -> Path:
     """A tree with everything that copies must keep."""
     tree = tmp_path / "tree"
     shutil.copytree(Path(json.__file__).parent, tree / "json", ignore=shutil.ignore_patterns("__pycache__"))
-    for i in range(40):
+    for i in range(20):
         (tree / f"small/{i % 5}").mkdir(parents=True, exist_ok=True)
         (tree / f"small/{i % 5}/{i}").write_text("x" * i)
     (tree / "link").symlink_to("small/1")
