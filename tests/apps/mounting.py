@@ -1,5 +1,6 @@
 """A real cluster and a mount of it, made with the commands that users have."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,8 @@ PATIENCE_S = 300.0
 def qunfs(*words: str | Path) -> None:
     """Run a command of qunfs that must succeed."""
     command = [sys.executable, "-m", "qunfs.cli.main", *map(str, words)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    this_code = {**os.environ, "PYTHONPATH": os.fspath(REPOSITORY)}  # also in processes that leave the directory
+    done = subprocess.run(command, env=this_code, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     assert done.returncode == 0, f"{command}: {done.stderr}"
 
 
