@@ -58,8 +58,6 @@ class OpenFile:
     """Counts local changes, so that a SETATTR can tell whether it covered them all."""
     mtime: int = 0
     """When the contents last changed, if dirty."""
-    shown: bool = False
-    """Whether anybody saw attributes with the changes."""
     writer: Credentials = SUPERUSER
     """Who last changed the contents, if dirty."""
     lock: Turns = field(default_factory=Turns)
@@ -203,7 +201,6 @@ class Files:
                 size = file.size
                 attributes = attributes._replace(size=size, used=size)
             if file.dirty:
-                file.shown = True
                 attributes = _with_changes(file, attributes)
         atime = self._atimes.get(obj)
         if atime is not None and atime > attributes.atime:
@@ -216,11 +213,10 @@ class Files:
     def reported(self, file: OpenFile, ctime: int, reply: fattr3) -> None:
         """The attribute object has taken over changes that were seen with another ctime: that one stays.
 
-        Programs take a file whose ctime moves after they closed it for changed by somebody else.
+        Programs take a file whose ctime moves after they closed it for changed by somebody else, and one whose ctime is
+        later than its mtime for changed in other ways than by writing.
         """
-        if file.shown:
-            _remember(self._ctimes, file.object, (reply.ctime, ctime))
-            file.shown = False
+        _remember(self._ctimes, file.object, (reply.ctime, ctime))
 
     def atime(self, obj: int) -> int | None:
         """The access time that was kept locally, if any."""

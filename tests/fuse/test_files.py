@@ -102,6 +102,15 @@ def test_size_and_mtime_show_at_once(m):
     assert after.st_ctime_ns >= before.st_ctime_ns
 
 
+def test_ctime_is_mtime_after_a_write(m):
+    (m / "f").touch()
+    for text in ("one", "two"):
+        (m / "f").write_text(text)
+        seen = (m / "f").stat()
+        assert seen.st_ctime_ns == seen.st_mtime_ns
+        assert [entry.stat().st_ctime_ns for entry in os.scandir(m)] == [seen.st_mtime_ns]
+
+
 def test_ctime_stays_once_the_file_is_closed(m, mount, namespace):
     with (m / "f").open("wb", buffering=0) as file:
         file.write(b"x")
