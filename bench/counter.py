@@ -27,6 +27,9 @@ class Load:
     operation: str = "increment"
     uncached: bool = False
     variant: str = "normal"
+    workload: str = "counter"
+    module: str = MODULE
+    """What each client process runs."""
 
     @property
     def process_count(self) -> int:
@@ -59,31 +62,26 @@ def configuration(system: System, workload: str, **more: object) -> Figures:
     }
 
 
-def measure(
-    system: System, servers: Servers, load: Load, timing: Timing, tell: Tell, environment: dict[str, str] | None = None
-) -> Figures:
+def measure(system: System, servers: Servers, load: Load, timing: Timing, tell: Tell) -> Figures:
     """The record of one load on a system that runs; ``tell`` is told how far it is."""
     what = f"b={system.cluster.b}, {load.clients} {'client' if load.clients == 1 else 'clients'}, {load.operation}"
     tell(f"{what}: starting")
     runs: list[Figures] = []
-    with client_processes(
-        MODULE, [asdict(task) for task in tasks_of(system, load)], system.scratch, environment
-    ) as clients:
+    tasks = [asdict(task) for task in tasks_of(system, load)]
+    with client_processes(load.module, tasks, system.scratch) as clients:
 
         def once() -> Figures:
-            where = f"{what}, run {len(runs) + 1} of {timing.repeat}"
-            whole = timing.warm_up_s + timing.seconds
-            return loops(
-                servers,
-                clients,
-                timing,
-                lambda done, at: tell(f"{where}: {min(at, whole):.1f} of {whole:.1f} s, {done} done"),
-            )[0]
+            where, whole = f"{what}, run {len(runs) + 1} of {timing.repeat}", timing.warm_up_s + timing.seconds
+
+            def on_progress(done: int, at: float) -> None:
+                tell(f"{where}: {min(at, whole):.1f} of {whole:.1f} s, {done} done")
+
+            return loops(servers, clients, timing, on_progress)[0]
 
         while len(runs) < timing.repeat:
             runs.append(undisturbed(once, timing.attempts, tell))
     made = configuration(
-        system, "counter", operation=load.operation, variant=load.variant,
+        system, load.workload, operation=load.operation, variant=load.variant,
         clients=load.clients, processes=load.process_count,
     )  # fmt: skip
     return record(made, runs)

@@ -2,7 +2,7 @@
 
 import typer
 
-from qunfs.cli.bench import counter, postmark
+from qunfs.cli.bench import contention, counter, nfs, postmark
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -22,5 +22,5 @@ def top() -> None:
     """
 
 
-for command in (counter.counter, postmark.postmark):
+for command in (counter.counter, contention.contention, nfs.nfs, postmark.postmark):
     app.command(no_args_is_help=False)(command)

@@ -25,6 +25,10 @@ class View:
         """Something new has begun."""
         self._status.show(text)
 
+    def of(self, b: int) -> Callable[[str], None]:
+        """The same for steps at a level of faults."""
+        return lambda text: self.step(f"b={b}: {text}")
+
     def progress(self, text: str) -> None:
         """How far it is: only for a terminal, where the line is written over."""
         if self._status.interactive:
@@ -34,6 +38,10 @@ class View:
         """A line that stays."""
         self._status.clear()
         say(text)
+
+    def clear(self) -> None:
+        """Nothing goes on any more."""
+        self._status.clear()
 
     def __enter__(self) -> "View":
         return self
@@ -53,15 +61,31 @@ class Sink:
         """Whether standard output is free for people."""
         return self._json_to != "-"
 
-    def write(self, made: Figures, columns: Sequence[Column]) -> None:
-        """The document, as JSON where it was asked for, and as a table."""
+    def finish(
+        self,
+        made: Figures,
+        columns: Sequence[Column],
+        view: View,
+        plot_to: Path | None = None,
+        rows: Sequence[Figures] | None = None,
+    ) -> None:
+        """The document where it was asked for, a table of its results (or of ``rows``), plots."""
+        view.clear()
+        self._write(made, columns, made["results"] if rows is None else rows)
+        if plot_to is not None:
+            from bench.plots import plot
+
+            for path in plot([made], plot_to):
+                say(f"written: {path}")
+
+    def _write(self, made: Figures, columns: Sequence[Column], rows: Sequence[Figures]) -> None:
         from bench.measuring.document import as_text
 
         if self._json_to == "-":
             print(as_text(dict(made)), end="")
             return
-        console().print(table_of(made["results"], columns))
-        for line in remarks(made["results"]):
+        console().print(table_of(rows, columns))
+        for line in remarks(made["results"], columns):
             console().print(line)
         if self._json_to is not None:
             Path(self._json_to).write_text(as_text(dict(made)))
@@ -158,12 +182,12 @@ COMMON: Final[tuple[Column, ...]] = (
 """Columns of every workload of closed loops."""
 
 
-def remarks(records: Sequence[Figures]) -> list[str]:
+def remarks(records: Sequence[Figures], columns: Sequence[Column]) -> list[str]:
     """What must be said below a table."""
     lines = []
     if any(one["disturbed"] for one in records):
         lines.append("* others used more than 5 % of the processors at each attempt: foreign_cpu in the JSON")
-    if any(one.get("projected_ops_per_s") for one in records):
+    if any(name.startswith("projected") for name, _ in columns):
         lines.append(
             "projected: not measured; (n/q) / the busiest server's CPU per request and round trip, were each server a "
             "machine of its own"
