@@ -17,6 +17,8 @@ from qunfs.protocol.errors import LocalError
 ANSWER_SECONDS_MAX: Final = 10.0
 START_SECONDS_MAX: Final = 30.0
 
+Opened = contextlib.AbstractAsyncContextManager[QuClient]
+
 
 class Replicas:
     """Made by :func:`observed`; asks through a client of its own, in a thread."""
@@ -57,15 +59,18 @@ async def ask_all(core: QuClient, n: int) -> list[dict[str, Any] | None]:
 
 
 @contextlib.contextmanager
-def observed(system: System) -> Iterator[Replicas]:
-    """The replicas of a system that runs, for the block.  Raises LocalError when they cannot be asked."""
+def observed(system: System, opened: Opened | None = None) -> Iterator[Replicas]:
+    """The replicas of a system that runs, for the block.  Raises LocalError when they cannot be asked.
+
+    ``opened`` is the client to ask with; by default one of ours.
+    """
     started = threading.Event()
     made: list[Replicas] = []
     failed: list[BaseException] = []
     ended: list[trio.Event] = []
 
     async def observe() -> None:
-        async with open_client(system.cluster, None, REGISTRY) as core:
+        async with opened or open_client(system.cluster, None, REGISTRY) as core:
             made.append(Replicas(system, core, trio.lowlevel.current_trio_token()))
             ended.append(trio.Event())
             started.set()

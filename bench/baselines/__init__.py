@@ -1,0 +1,1 @@
+"""What the system is compared with, in the same harness."""
