@@ -78,18 +78,22 @@ class Sink:
             for path in plot([made], plot_to):
                 say(f"written: {path}")
 
-    def _write(self, made: Figures, columns: Sequence[Column], rows: Sequence[Figures]) -> None:
+    def only_json(self, made: Figures) -> None:
+        """The document where it was asked for."""
         from bench.measuring.document import as_text
 
         if self._json_to == "-":
             print(as_text(dict(made)), end="")
-            return
-        console().print(table_of(rows, columns))
-        for line in remarks(made["results"], columns):
-            console().print(line)
-        if self._json_to is not None:
+        elif self._json_to is not None:
             Path(self._json_to).write_text(as_text(dict(made)))
             say(f"written: {self._json_to}")
+
+    def _write(self, made: Figures, columns: Sequence[Column], rows: Sequence[Figures]) -> None:
+        if self.wants_table:
+            console().print(table_of(rows, columns))
+            for line in remarks(made["results"], columns):
+                console().print(line)
+        self.only_json(made)
 
 
 @contextlib.contextmanager
@@ -99,7 +103,7 @@ def sink(json_to: str | None, plot_to: Path | None = None) -> Iterator[Sink]:
         from bench.plots import require_matplotlib
 
         require_matplotlib()
-        _make(plot_to)
+        make_directory(plot_to)
     made = None
     if json_to is not None and json_to != "-":
         path = Path(json_to)
@@ -116,7 +120,8 @@ def sink(json_to: str | None, plot_to: Path | None = None) -> Iterator[Sink]:
         raise
 
 
-def _make(directory: Path) -> None:
+def make_directory(directory: Path) -> None:
+    """A directory to write to.  Raises LocalError."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         probe = directory / ".qunfs-bench"
