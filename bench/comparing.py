@@ -1,5 +1,6 @@
 """The comparison of fault levels: every workload at each, and the baseline beside it."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,8 @@ from bench.system import System, mount, temporary_replicas
 
 CONTENTION_FAULTS: Final = 1
 """Where the paper has its Table 2."""
+
+_ALL_CONTENDING: Final = range(contention.CONTENDING_MAX + 1)
 
 Tell = Callable[[str], object]
 
@@ -34,8 +37,11 @@ class Plan:
     """Files and transactions of PostMark straight at MetadataService."""
     through_fuse: tuple[int, int] | None
     """The same through FUSE; None to leave it out."""
-    repeat_seconds_max: float
-    """How long after the beginning disturbed runs may still be made again."""
+    contending: Sequence[int] = _ALL_CONTENDING
+    hurry_after_s: float = math.inf
+    """From then on nothing is repeated."""
+    skip_after_s: float = math.inf
+    """From then on a level has counters only, and the baseline."""
 
 
 QUICK: Final = Plan(
@@ -45,7 +51,9 @@ QUICK: Final = Plan(
     calls=60,
     direct=(50, 150),
     through_fuse=None,
-    repeat_seconds_max=150.0,
+    contending=(0, contention.CONTENDING_MAX),
+    hurry_after_s=180.0,
+    skip_after_s=300.0,
 )
 FULL: Final = Plan(
     timing=Timing(seconds=10.0, warm_up_s=2.0, repeat=5, attempts=ATTEMPTS),
@@ -54,7 +62,6 @@ FULL: Final = Plan(
     calls=1000,
     direct=(5000, 20000),
     through_fuse=(5000, 20000),
-    repeat_seconds_max=float("inf"),
 )
 
 
@@ -76,6 +83,8 @@ class Comparison:
     place: Path | None
     tell: Progress
     records: dict[str, list[Figures]] = field(default_factory=dict)
+    left_out: list[int] = field(default_factory=list)
+    """Levels of which only counters have been measured, for want of time."""
     _began: float = field(default_factory=time.monotonic)
 
     def level(self, b: int) -> None:
@@ -85,16 +94,23 @@ class Comparison:
             temporary_replicas(b, self.durability, self.place, on_step, clients=16) as system,
             observed(system) as servers,
         ):
-            for operation in ("increment", "fetch"):
-                for clients in self._client_counts(operation):
-                    load = Load(clients, operation=operation)
-                    self._add(counter.measure(system, servers, load, self._timing(), self.tell.progress))
-            self._service(system, on_step)
-            if b == CONTENTION_FAULTS:
-                self._contention(system, servers, on_step)
-            if self.plan.through_fuse is not None:
-                self._through_fuse(system, servers, on_step)
+            self._counter(system, servers, "increment", self.plan.clients)
+            if self._elapsed_s() < self.plan.skip_after_s:
+                self._counter(system, servers, "fetch", sorted({self.plan.clients[0], self.plan.clients[-1]}))
+                self._service(system, on_step)
+                if b == CONTENTION_FAULTS:
+                    self._contention(system, servers, on_step)
+                if self.plan.through_fuse is not None:
+                    self._through_fuse(system, servers, on_step)
+            else:
+                self.left_out.append(b)
+                on_step("short of time: queries, NFS procedures and PostMark are left out")
         self._baseline(b)
+
+    def _counter(self, system: System, servers: Servers, operation: str, clients: Sequence[int]) -> None:
+        for count in clients:
+            load = Load(count, operation=operation)
+            self._add(counter.measure(system, servers, load, self._timing(), self.tell.progress))
 
     def _stepper(self, b: int) -> Tell:
         return lambda text: self.tell.step(f"b={b}: {text}")
@@ -103,20 +119,16 @@ class Comparison:
         self.records.setdefault(str(one["workload"]), []).append(one)
         self.tell.record(one)
 
-    def _attempts(self) -> int:
-        in_time = time.monotonic() - self._began < self.plan.repeat_seconds_max
-        return self.plan.timing.attempts if in_time else 1
+    def _elapsed_s(self) -> float:
+        return time.monotonic() - self._began
 
     def _timing(self) -> Timing:
-        return replace(self.plan.timing, attempts=self._attempts())
-
-    def _client_counts(self, operation: str) -> Sequence[int]:
-        """All of them for what the paper measures, the fewest and the most for the rest."""
-        known = self.plan.clients
-        return known if operation == "increment" else sorted({known[0], known[-1]})
+        if self._elapsed_s() < self.plan.hurry_after_s:
+            return self.plan.timing
+        return replace(self.plan.timing, repeat=1, attempts=1)
 
     def _service(self, system: System, on_step: Tell) -> None:
-        repeat, attempts = self.plan.timing.repeat, self._attempts()
+        repeat, attempts = self._timing().repeat, self._timing().attempts
         on_step("calling the NFS procedures")
         self._add(service.nfs(system, self.plan.calls, repeat, attempts, self.tell.progress))
         on_step("PostMark's actions, without PostMark")
@@ -125,9 +137,11 @@ class Comparison:
 
     def _contention(self, system: System, servers: Servers, on_step: Tell) -> None:
         on_step("contending clients")
-        timing = replace(self.plan.contention, attempts=min(self._attempts(), self.plan.contention.attempts))
         for operation in ("fetch", "increment"):
-            self._add(contention.measure(system, servers, operation, timing, self.tell.progress))
+            one = contention.measure(
+                system, servers, operation, self.plan.contention, self.tell.progress, self.plan.contending
+            )
+            self._add(one)
 
     def _through_fuse(self, system: System, servers: Servers, on_step: Tell) -> None:
         on_step("mounting")

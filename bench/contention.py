@@ -28,17 +28,26 @@ def tasks_of(system: System, operation: str, contending: int) -> list[Task]:
     for i in range(CONTENDING_MAX):
         counter = FIRST_COUNTER if i < contending else FIRST_COUNTER + 1 + i
         uncached = operation == "increment"
-        tasks.append(Task(str(system.cluster.directory), names[(1 + i) % len(names)], (counter,), operation, uncached))
+        tasks.append(
+            Task(str(system.cluster.directory), names[(1 + i) % len(names)], (counter,), operation, uncached=uncached)
+        )
     return tasks
 
 
-def measure(system: System, servers: Servers, operation: str, timing: Timing, tell: Tell) -> Figures:
-    """The record of one operation; each of its ``parts`` is a number of contending clients."""
+def measure(
+    system: System,
+    servers: Servers,
+    operation: str,
+    timing: Timing,
+    tell: Tell,
+    numbers: Sequence[int] = range(CONTENDING_MAX + 1),
+) -> Figures:
+    """The record of one operation; each of its ``parts`` is one of the numbers of contending clients."""
     runs: list[Figures] = []
-    cells: list[list[Figures]] = [[] for _ in range(CONTENDING_MAX + 1)]
+    cells: dict[int, list[Figures]] = {contending: [] for contending in numbers}
     for _ in range(timing.repeat):
         parts, every = [], []
-        for contending in range(CONTENDING_MAX + 1):
+        for contending in numbers:
             tell(f"{operation}: {contending} contending, run {len(runs) + 1} of {timing.repeat}")
             part, latencies = _cell(system, servers, operation, contending, timing, tell)
             cells[contending].append(part)
@@ -46,7 +55,7 @@ def measure(system: System, servers: Servers, operation: str, timing: Timing, te
             every += latencies
         runs.append(combined(parts, every, servers.n, servers.q))
     made = configuration(system, "contention", operation=operation, clients=CLIENTS, processes=CLIENTS)
-    return record(made, runs, parts=[_medians_of_cell(same) for same in cells])
+    return record(made, runs, parts=[_medians_of_cell(same) for same in cells.values()])
 
 
 def _cell(

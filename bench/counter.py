@@ -26,6 +26,8 @@ class Load:
     """0: as few as :data:`LOOPS_PER_PROCESS` allows."""
     operation: str = "increment"
     uncached: bool = False
+    spread: int = 1
+    lead: int = 0
     variant: str = "normal"
     workload: str = "counter"
     module: str = MODULE
@@ -39,13 +41,16 @@ class Load:
 
 def tasks_of(system: System, load: Load) -> list[Task]:
     """What each client process is told."""
-    counters = [FIRST_COUNTER + i for i in range(load.clients)]
+    counters = [FIRST_COUNTER + i * load.spread for i in range(load.clients)]
     names = [client.name for client in system.cluster.clients]
     shares = [tuple(counters[first :: load.process_count]) for first in range(load.process_count)]
     return [
-        Task(str(system.cluster.directory), names[i % len(names)], share, load.operation, load.uncached)
+        Task(
+            str(system.cluster.directory), names[i % len(names)], share, load.operation,
+            load.spread, load.lead, load.uncached,
+        )
         for i, share in enumerate(shares)
-    ]
+    ]  # fmt: skip
 
 
 def configuration(system: System, workload: str, **more: object) -> Figures:

@@ -1,5 +1,6 @@
 """Names in a directory that has many: what each costs, whatever is there already."""
 
+import secrets
 import time
 from array import array
 from typing import Final
@@ -8,6 +9,7 @@ from bench.measuring.document import Figures
 from bench.measuring.runs import combined
 from bench.service_client import WARM_UP, Bench, sound, step
 from qunfs.nfs.types import COOKIE_VERIFIER, createmode3, nfs_fh3, sattr3
+from qunfs.objects.ids import ROOT
 
 PAGE_BYTES: Final = 4096
 
@@ -47,3 +49,13 @@ async def run_creations(bench: Bench) -> Figures:
         parts.append({"operation": operation.__name__, **await bench.end(start, latencies)})
         every.extend(latencies)
     return {**combined(parts, every, bench.n, bench.q), "parts": parts}
+
+
+async def make_directory(bench: Bench) -> Figures:
+    """An empty directory below the root, whose preferred quorum it has; its id."""
+    while True:
+        name = f"scale-{secrets.token_hex(6)}".encode()
+        made = await bench.service.mkdir(bench.credentials, ROOT, name, sattr3(mode=0o755))
+        sound(made.status, "MKDIR")
+        if made.obj % bench.n == ROOT % bench.n:
+            return {"directory": made.obj}

@@ -20,7 +20,7 @@ Tell = Callable[[str], object]
 
 def nfs(system: System, count: int, repeat: int, attempts: int, tell: Tell) -> Figures:
     """The record of all procedures, ``count`` times each; ``parts`` has each by itself."""
-    runs = _runs(system, _task(system, "nfs", count=count), repeat, attempts, tell)
+    runs = runs_of(system, task_of(system, "nfs", count=count), repeat, attempts, tell)
     parts = medians_of_parts([run.pop("parts") for run in runs])
     made = configuration(system, "nfs", operation="all procedures", clients=1, processes=1)
     return record(made, runs, count=count, parts=parts)
@@ -28,8 +28,8 @@ def nfs(system: System, count: int, repeat: int, attempts: int, tell: Tell) -> F
 
 def direct_postmark(system: System, files: int, transactions: int, repeat: int, attempts: int, tell: Tell) -> Figures:
     """The record of PostMark's transactions without PostMark.  Raises LocalError when the counts are wrong."""
-    task = _task(system, "postmark", files=files, transactions=transactions)
-    runs = _runs(system, task, repeat, attempts, tell)
+    task = task_of(system, "postmark", files=files, transactions=transactions)
+    runs = runs_of(system, task, repeat, attempts, tell)
     expected = asdict(mail.counts(files, transactions))
     for run in runs:
         counted = {name: run[name] for name in expected}
@@ -41,11 +41,12 @@ def direct_postmark(system: System, files: int, transactions: int, repeat: int, 
     return {**made, "transactions_per_s": made["ops_per_s"]}
 
 
-def _task(system: System, work: str, **numbers: int) -> Task:
+def task_of(system: System, work: str, **numbers: int) -> Task:
+    """What a client process at MetadataService is told."""
     return Task(str(system.cluster.directory), system.cluster.clients[-1].name, work, **numbers)
 
 
-def _runs(system: System, task: Task, repeat: int, attempts: int, tell: Tell) -> list[Figures]:
+def runs_of(system: System, task: Task, repeat: int, attempts: int, tell: Tell) -> list[Figures]:
     """So many runs, each by a client process of its own."""
     runs: list[Figures] = []
 

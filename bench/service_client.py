@@ -33,7 +33,7 @@ WARM_UP: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What the process does: ``work`` is nfs, postmark or names; the numbers are what that takes."""
+    """What the process does: ``work`` is nfs, postmark, mkdir or names; the numbers are what that takes."""
 
     cluster: str
     client: str
@@ -105,7 +105,12 @@ def work_of(task: Task) -> Callable[[Bench], Awaitable[Figures]]:
     """What is done for a task."""
     from bench import direct_postmark, growing, nfs_parts
 
-    works = {"nfs": nfs_parts.run_parts, "postmark": direct_postmark.run_postmark, "names": growing.run_creations}
+    works: dict[str, Callable[[Bench], Awaitable[Figures]]] = {
+        "nfs": nfs_parts.run_parts,
+        "postmark": direct_postmark.run_postmark,
+        "mkdir": growing.make_directory,
+        "names": growing.run_creations,
+    }
     return works[task.work]
 
 

@@ -57,7 +57,10 @@ def compare(
         documents: list[dict[str, Any]] = []
         for b in faults:
             comparison.level(b)
-            documents = [document(workload, records, quick=quick) for workload, records in comparison.records.items()]
+            documents = [
+                document(workload, records, quick=quick, left_out=comparison.left_out)
+                for workload, records in comparison.records.items()
+            ]
             for made in documents:  # at each level: what is measured stays, whatever comes
                 (out / f"{made['workload']}.json").write_text(as_text(made))
         view.step("drawing")
@@ -85,7 +88,9 @@ def _print(records: dict[str, list[dict[str, Any]]], faults: Numbers) -> None:
     from bench.comparing import lost, rows
 
     out = console()
-    out.print(table_of(rows(records, faults), COLUMNS))
+    levels = rows(records, faults)
+    out.print(table_of(levels, COUNTERS))
+    out.print(table_of(levels, SERVICE))
     if any(one["disturbed"] for some in records.values() for one in some):
         out.print("others used more than 5 % of the processors in some runs; foreign_cpu in the JSON says in which")
     out.print(
@@ -100,7 +105,7 @@ def _print(records: dict[str, list[dict[str, Any]]], faults: Numbers) -> None:
             )
 
 
-COLUMNS: Final = (
+COUNTERS: Final = (
     ("b", field("b", digits=0)),
     ("increment p50 us", field("increment_few", "latency_us", "p50", digits=0)),
     ("peak/s", field("increment_peak", "ops_per_s", digits=0)),
@@ -110,6 +115,9 @@ COLUMNS: Final = (
     ("PBFT p50 us", field("pbft_few", "latency_us", "p50", digits=0)),
     ("peak/s", field("pbft_peak", "ops_per_s", digits=0)),
     ("projected/s", field("pbft_peak", "projected_ops_per_s", digits=0)),
+)
+SERVICE: Final = (
+    ("b", field("b", digits=0)),
     ("fetch p50 us", field("fetch_few", "latency_us", "p50", digits=0)),
     ("peak/s", field("fetch_peak", "ops_per_s", digits=0)),
     ("getattr us", field("getattr", "latency_us", "p50", digits=0)),
