@@ -107,6 +107,11 @@ class Clients:
         self._wait(lambda member: member.report is not None, seconds_max, "have not finished")
         return [member.report for member in self._members if member.report is not None]
 
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """Say something to all of them."""
+        for member in self._members:
+            member.tell(message)
+
     def result(self, on_step: Callable[[str], object]) -> Any:
         """What the only one has to say in the end."""
         (member,) = self._members

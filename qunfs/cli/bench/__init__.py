@@ -2,7 +2,7 @@
 
 import typer
 
-from qunfs.cli.bench import compare, contention, counter, nfs, postmark, report, scale
+from qunfs.cli.bench import compare, contention, counter, nfs, postmark, report, scale, sync
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -30,5 +30,6 @@ for command in (
     postmark.postmark,
     report.report,
     scale.scale,
+    sync.sync,
 ):
     app.command(no_args_is_help=False)(command)
