@@ -28,8 +28,8 @@ Figures = dict[str, Any]
 PERCENTILE_FIELDS: Final = ("p50", "p90", "p99", "p99.9", "mean", "deviation", "max")
 
 CONFIGURATION: Final[Mapping[str, str]] = {
-    "workload": "which benchmark: counter, nfs, postmark, contention, scale, sync, pbft",
-    "operation": "what is done in the loop: increment, fetch, mix, transaction",
+    "workload": "which benchmark: counter, details, nfs, postmark, contention, scale, sync, pbft",
+    "operation": "what is done in the loop: increment, fetch, transaction, all procedures, namespace",
     "variant": "what is measured differently from the ordinary: normal, or a name",
     "b": "malevolent servers tolerated; null where there are no servers",
     "t": "faulty servers tolerated",

@@ -13,6 +13,9 @@ from bench.measuring.servers import Counters, ServerMoment, Work, look_at, proje
 ATTEMPTS: Final = 3
 """How often a run is made at most because others disturbed it."""
 
+SHORTEST_S: Final = 0.001
+"""The output of a tiny PostMark comes in one piece: its phases have no length that could be seen."""
+
 REPAIRS: Final = ("barrier", "copy", "inline_repair")
 
 
@@ -83,8 +86,8 @@ class Window:
         """
         began, ended = self._before.at, after.at
         work = Work(self._before.servers, after.servers)
-        done, length = len(latencies_ns), ended.at - began.at
-        seconds = length if seconds is None else seconds
+        done, length = len(latencies_ns), max(SHORTEST_S, ended.at - began.at)
+        seconds = length if seconds is None else max(SHORTEST_S, seconds)
         scale = length / seconds  # the servers' counters are asked for a moment later, at full load many milliseconds
         others = foreign(began, ended, unknown_cpu_s)
         rounds = per(counters.get("round_trips", 0), done)

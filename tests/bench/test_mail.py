@@ -7,7 +7,7 @@ from bench.mail import Kind
 from bench.postmark import STANDARD_COUNTS, Phase
 
 
-@pytest.mark.parametrize(("files", "transactions"), [(10, 10), (5, 40), (37, 400), (100, 3000)])
+@pytest.mark.parametrize(("files", "transactions"), [(10, 10), (20, 60), (37, 400), (100, 3000)])
 def test_the_actions_are_postmarks(tmp_path: Path, files: int, transactions: int) -> None:
     (tmp_path / "run").mkdir()
     result = postmark.run(tmp_path / "run", tmp_path, files, transactions)
