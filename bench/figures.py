@@ -191,6 +191,15 @@ def scale(quantity: str, label: str) -> "Callable[[Sequence[Figures]], Figure | 
     return draw
 
 
+def sync(records: Sequence[Figures]) -> "Figure | None":
+    """Object sync and inline repair."""
+    ours = [one for one in records if one["workload"] == "sync"]
+    groups = [(name, [p50_us(part) for one in ours for part in one["parts"] if part["operation"] == name])
+              for name in ("first", "again")]  # fmt: skip
+    names = [f"{one['variant']}, b={one['b']}" for one in ours]
+    return bars_plot(names, groups, "The next increment, and one more when nothing is amiss", "microseconds (median)")
+
+
 ALL: Final[Mapping[str, "Callable[[Sequence[Figures]], Figure | None]"]] = {
     "throughput": throughput,
     "capacity": capacity,
@@ -201,6 +210,7 @@ ALL: Final[Mapping[str, "Callable[[Sequence[Figures]], Figure | None]"]] = {
     "contention": contention,
     "nfs": nfs,
     "postmark": postmark,
+    "sync": sync,
     "scale-names": scale("names", "names in a directory"),
     "scale-objects": scale("objects", "objects"),
     "scale-clients": scale("clients", "clients"),

@@ -149,7 +149,7 @@ def passed_through(source: Path, mountpoint: Path, timeout_s: float) -> Iterator
     """A plain pyfuse3 mount of a directory for the block; its process."""
     command = [sys.executable, "-m", "bench.passthrough", str(source), str(mountpoint), "--timeout", str(timeout_s)]
     child = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, text=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, text=True, cwd="/"
     )
     assert child.stdout is not None
     try:

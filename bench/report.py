@@ -70,6 +70,9 @@ def _section(document: Figures) -> str:
     rows = [{**one, **part} for one in results for part in one.get("parts", [])]
     if rows:
         blocks.append(_table(rows, _CONTENTION if workload == "contention" else _PART))
+    if document.get("left_out"):
+        levels = ", ".join(f"b={b}" for b in document["left_out"])
+        blocks.append(f"<p class='small'>For want of time only counters were measured at {levels}.</p>")
     if any(one.get("disturbed") for one in results):
         blocks.append("<p class='small'>* others used more than 5 % of the processors at each attempt.</p>")
     return "".join(blocks)

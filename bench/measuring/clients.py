@@ -39,6 +39,7 @@ class _Member:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 start_new_session=True,
+                cwd="/",
                 env={**os.environ, **environment},
             )
         self._unread = b""

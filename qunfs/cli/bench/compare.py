@@ -99,8 +99,9 @@ def _print(records: dict[str, list[dict[str, Any]]], faults: Numbers) -> None:
     for workload, name, of_paper in (("counter", "Q/U", "Q/U"), ("pbft", "PBFT", "BFT")):
         share = lost(records.get(workload, []), 1, 5)
         if share is not None:
+            change = f"{share:.0%} of" if share >= 0 else f"nothing, but {-share:.0%} gained, of"
             out.print(
-                f"{name}: {share:.0%} of the projected capacity at one client is lost from b=1 to b=5 "
+                f"{name}: lost from b=1 to b=5 is {change} the projected capacity at one client "
                 f"(paper, measured: {paper.LOST[of_paper]:.0%})"
             )
 

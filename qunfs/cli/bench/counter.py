@@ -98,7 +98,7 @@ def _level(
     view: "View",
 ) -> list[dict[str, Any]]:
     """The records of one level of faults."""
-    from bench.counter import Load, measure, tell_of
+    from bench.counter import Load, measure, peak, tell_of
     from bench.replicas import observed
     from bench.system import temporary_replicas
 
@@ -111,6 +111,8 @@ def _level(
             load = Load(count, processes, operation.value)
             records.append(measure(system, servers, load, timing, view.progress))
             view.done(tell_of(records[-1]))
+    if len(records) > 1:
+        peak(records)["peak"] = True
     return records
 
 
@@ -139,4 +141,5 @@ COLUMNS: Final = (
     ("clients", field("clients", digits=0)),
     *COMMON,
     ("range", spread),
+    ("", lambda one: "peak" if one.get("peak") else ""),
 )
