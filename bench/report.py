@@ -24,10 +24,15 @@ code { background: #f2f2f2; padding: 0 .2rem; } .small { color: #555; font-size:
 """
 
 
-def page(documents: Sequence[Figures]) -> str:
-    """The page for some documents."""
+def page_of(documents: Sequence[Figures]) -> str:
+    """The page for some documents, with the plots that they make."""
     with tempfile.TemporaryDirectory(prefix="qunfs-report-") as made:
-        images = [_image(path) for path in plot(documents, Path(made)) if path.suffix == ".svg"]
+        return page(documents, plot(documents, Path(made)))
+
+
+def page(documents: Sequence[Figures], plots: Sequence[Path]) -> str:
+    """The page for some documents and files of :func:`bench.plots.plot`, of which it takes the SVG ones in."""
+    images = [_image(path) for path in plots if path.suffix == ".svg"]
     parts = [
         f"<h1>qunfs: benchmark results</h1>{_conditions(documents)}",
         f'<div class="plots">{"".join(images)}</div>' if images else "",

@@ -45,10 +45,15 @@ RESULTS = [
 ]
 
 
-def test_everything_that_can_be_drawn_is_drawn_as_png_and_svg(tmp_path: Path) -> None:
-    written = plots.plot([document("compare", RESULTS)], tmp_path)
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """All plots."""
+    return plots.plot([document("compare", RESULTS)], tmp_path_factory.mktemp("plots"))
+
+
+def test_everything_that_can_be_drawn_is_drawn_as_png_and_svg(written: list[Path]) -> None:
     assert {path.stem for path in written} == set(figures.ALL)
-    assert sorted(written) == sorted(tmp_path.iterdir())
+    assert sorted(written) == sorted(written[0].parent.iterdir())
     assert len(written) == 2 * len(figures.ALL)
     assert all(path.stat().st_size > 1000 for path in written)
 
@@ -59,8 +64,8 @@ def test_nothing_is_drawn_of_the_papers_points_alone() -> None:
     assert plots.lines_plot([plots.paper_line("paper", paper.POSTMARK_PER_S)], "", "", "") is None
 
 
-def test_a_page_needs_no_other_file() -> None:
-    text = page([document("compare", RESULTS, left_out=[4])])
+def test_a_page_needs_no_other_file(written: list[Path]) -> None:
+    text = page([document("compare", RESULTS, left_out=[4])], written)
     assert text.count("<img") == len(figures.ALL)
     assert 'src="data:' in text
     assert "href=" not in text
@@ -69,7 +74,7 @@ def test_a_page_needs_no_other_file() -> None:
 
 
 def test_names_in_results_cannot_break_the_page() -> None:
-    text = page([document("counter", [record("counter", variant="<script>")])])
+    text = page([document("counter", [record("counter", variant="<script>")])], [])
     assert "<script>" not in text
 
 

@@ -65,7 +65,7 @@ def compare(
                 (out / f"{made['workload']}.json").write_text(as_text(made))
         view.step("drawing")
         paths = plot(documents, out)
-        write(out / "report.html", page(documents))
+        write(out / "report.html", page(documents, paths))
         view.clear()
         names = ", ".join(f"{made['workload']}.json" for made in documents)
         say(f"written: {names} and {len(paths)} files with plots in {out}")

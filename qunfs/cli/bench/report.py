@@ -27,9 +27,9 @@ def report(
     Exit codes: 0 made, 1 failed (one line says why), 2 wrong usage.
     """
     from bench.measuring.document import read_all
-    from bench.report import page
+    from bench.report import page_of
 
-    write(directory / "report.html" if out is None else out, page(read_all(directory)))
+    write(directory / "report.html" if out is None else out, page_of(read_all(directory)))
 
 
 def write(path: Path, text: str) -> None:
