@@ -2,6 +2,7 @@
 
 import pytest
 
+from bench.baselines.pbft.core.messages import TYPE_CHECKPOINT
 from bench.baselines.pbft.core.tuning import Tuning
 from tests.bench.pbft_group import Group, fetch, increment
 
@@ -69,7 +70,7 @@ def test_checkpoints_truncate_the_log() -> None:
 
 def test_water_marks_hold_the_primary_back_while_no_checkpoint_is_stable() -> None:
     group = Group(tuning=SMALL, clients=1)
-    group.change = lambda packet: None if packet.payload[0] == 38 else packet  # no checkpoint arrives
+    group.change = lambda packet: None if packet.payload[0] == TYPE_CHECKPOINT else packet  # no checkpoint arrives
     for _ in range(8):
         group.update(1, increment(1))
         group.run()
@@ -100,6 +101,16 @@ def test_a_client_bundles_what_it_has_at_once() -> None:
     assert group.answer(first) == 1
     assert [group.answer(which) for which in others] == [1] * 10
     assert group.people[1].counters["bundles"] == 2
+
+
+def test_operations_on_their_own_take_effect_as_well() -> None:
+    group = Group(tuning=Tuning(bundle_operations_max=1))
+    done = [group.update(1, increment(obj)) for obj in range(1, 12)]
+    reads = [group.query(1, fetch(obj)) for obj in range(1, 12)]
+    group.run()
+    assert [group.answer(which) for which in done] == [1] * 11
+    assert all(group.read(which) in ([0], [1]) for which in reads)
+    assert group.people[1].counters["bundles"] == 11
 
 
 def test_a_client_queues_updates_of_one_object() -> None:

@@ -5,7 +5,14 @@ from itertools import count
 import msgpack
 import pytest
 
-from bench.baselines.pbft.core.messages import TENTATIVE, Type, pack_reply, parse_reply_untrusted
+from bench.baselines.pbft.core.messages import (
+    TENTATIVE,
+    TYPE_READ,
+    TYPE_REPLY,
+    TYPE_VOTES,
+    pack_reply,
+    parse_reply_untrusted,
+)
 from bench.baselines.pbft.core.tuning import Tuning
 from tests.bench.pbft_group import Group, Packet, fetch, increment
 
@@ -47,7 +54,7 @@ def test_a_read_shows_nothing_that_is_not_committed() -> None:
     group.packets.clear()
     group.deliver(asked)
     assert not [packet for packet in group.packets if packet.target == ("client", 1)], "held back"
-    commits = [packet for packet in group.packets if packet.payload[0] == Type.VOTES]
+    commits = [packet for packet in group.packets if packet.payload[0] == TYPE_VOTES]
     assert len(commits) == 3, "the read hurries the COMMIT"
     assert read not in group.done
 
@@ -61,7 +68,7 @@ def test_reads_that_disagree_are_ordered() -> None:
 
     def lie(packet: Packet) -> Packet:
         """Two replicas of four answer reads with something else each, and tell the truth of what is ordered."""
-        if packet.target[0] == "client" and packet.source[1] in (1, 2) and packet.payload[0] == Type.REPLY:
+        if packet.target[0] == "client" and packet.source[1] in (1, 2) and packet.payload[0] == TYPE_REPLY:
             reply = parse_reply_untrusted(packet.payload)
             if not reply.flags & TENTATIVE:
                 body = msgpack.packb([(0, msgpack.packb(next(lies)))])
@@ -78,7 +85,7 @@ def test_reads_that_disagree_are_ordered() -> None:
 
 def test_reads_that_are_not_answered_are_ordered() -> None:
     group = Group()
-    group.change = lambda packet: None if packet.payload[0] == Type.READ else packet
+    group.change = lambda packet: None if packet.payload[0] == TYPE_READ else packet
     read = group.query(1, fetch(1))
     group.run()
     assert group.read(read) == [0]
@@ -89,7 +96,7 @@ def test_one_replica_that_lies_is_outvoted() -> None:
     group = Group()
 
     def lie(packet: Packet) -> Packet:
-        if packet.source == ("server", 3) and packet.payload[0] == Type.REPLY:
+        if packet.source == ("server", 3) and packet.payload[0] == TYPE_REPLY:
             reply = parse_reply_untrusted(packet.payload)
             body = msgpack.packb([(0, msgpack.packb(77))])
             return Packet(packet.source, packet.target, pack_reply(0, reply.number, body))

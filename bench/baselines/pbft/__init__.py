@@ -31,3 +31,5 @@ Modules: :mod:`core` is the protocol, free of I/O and clocks: :mod:`core.tuning`
 makes clusters, :mod:`service` and :mod:`driver` join the core to our reactor and our client's driver, and
 :mod:`runner` measures.
 """
+
+import qunfs as qunfs  # which makes compiled code known, before any of it is imported from here

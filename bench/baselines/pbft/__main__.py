@@ -44,9 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _level(faults: int, options: argparse.Namespace) -> list[Figures]:
     timing = Timing(options.seconds, options.warm_up, options.repeat, options.attempts)
     records: list[Figures] = []
-    with temporary_group(faults, options.durability, options.place, _tell, tuning_of(options)) as group:
-        for clients in options.clients:
-            load = Load(clients, options.processes, options.operation, variant=options.variant)
+    loads = [Load(c, options.processes, options.operation, variant=options.variant) for c in options.clients]
+    names = 1 + max(load.process_count for load in loads)
+    tuning = tuning_of(options)
+    with temporary_group(faults, options.durability, options.place, _tell, tuning, clients=names) as group:
+        for load in loads:
             records.append(measure(group, load, timing, _progress))
             _tell(tell_of(records[-1]))
     return records

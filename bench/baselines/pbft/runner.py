@@ -116,10 +116,10 @@ def measure(group: Group, load: Load, timing: Timing, tell: Tell) -> Figures:
 def _tasks(group: Group, load: Load) -> list[Task]:
     counters = [FIRST_COUNTER + i for i in range(load.clients)]
     made, count = group.system.cluster, load.process_count
-    if count > len(made.clients):
-        raise LocalError(f"{count} client processes need names of their own, and there are {len(made.clients)}")
+    if count >= len(made.clients):  # the first name is the observer's
+        raise LocalError(f"{count} client processes need {count + 1} names, and there are {len(made.clients)}")
     shares = [tuple(counters[first::count]) for first in range(count)]
-    # the first name is the observer's, and replies go to a client's newest connection
+    # replies go to the newest connection of a name
     names = [client.name for client in reversed(made.clients)]
     return [
         Task(str(made.directory), names[i], share, load.operation, asdict(group.tuning))

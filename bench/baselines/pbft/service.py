@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.baselines.pbft import keys
-from bench.baselines.pbft.core.messages import Type, pack_description
+from bench.baselines.pbft.core.messages import TYPE_DESCRIBE, pack_description
 from bench.baselines.pbft.core.ordering import Origin, Replica
 from bench.baselines.pbft.core.state import ServiceState
 from bench.baselines.pbft.core.tuning import Tuning
@@ -148,7 +148,7 @@ class Service:
             if origin is None:  # it has ended
                 continue
             try:
-                if payload[:1] == _DESCRIBE:
+                if not origin.is_replica and payload[:1] == _DESCRIBE:
                     connection.send(pack_description(payload, self._describe()))
                 else:
                     step(origin, payload, now)
@@ -203,7 +203,7 @@ class Service:
         }
 
 
-_DESCRIBE: Final = bytes((Type.DESCRIBE,))
+_DESCRIBE: Final = bytes((TYPE_DESCRIBE,))
 
 
 def _drain(wake: socket.socket) -> None:

@@ -13,10 +13,9 @@ from bench.baselines.pbft.core.macs import ClientMacs, digest_of, request_digest
 from bench.baselines.pbft.core.messages import (
     ALL_REPLY,
     DIGEST,
-    OPERATIONS_MAX,
     TENTATIVE,
+    TYPE_DESCRIPTION,
     Reply,
-    Type,
     pack_bundle,
     pack_describe,
     pack_read,
@@ -233,7 +232,7 @@ class PbftClient:
                 self._order_reads(bundle, now)
             else:
                 self._send_again(bundle, now)
-        self._due = 0.0 if self._updates else min([bundle.due for bundle in self._bundles.values()], default=None)
+        self._due = min([bundle.due for bundle in self._bundles.values()], default=None)
 
     def receive(self, server: int, payload: bytes, now: float) -> None:
         """Take in what a replica sent.  Raises MalformedMessage; the driver then closes the connection."""
@@ -274,12 +273,13 @@ class PbftClient:
             self._due = 0.0
 
     def _send_bundles(self, now: float) -> None:
-        if self._updates:
-            works, self._updates = self._updates[:OPERATIONS_MAX], self._updates[OPERATIONS_MAX:]
+        most = self._tuning.bundle_operations_max
+        while self._updates:
+            works, self._updates = self._updates[:most], self._updates[most:]
             self._send_request(works, [work.operations[0].wire for work in works], now)
-        if self._queries:
-            works, self._queries = self._queries, []
-            self._send_read(works, now)
+        while self._queries:
+            reads, self._queries = self._queries[:most], self._queries[most:]
+            self._send_read(reads, now)
 
     def _send_request(self, works: list[_Work], operations: list[bytes], now: float) -> None:
         """To the primary, which includes the request in a batch; a long one to all (section 5.1 of the journal)."""
@@ -410,7 +410,7 @@ class PbftClient:
         self._due = None
 
 
-_DESCRIPTION: Final = bytes((Type.DESCRIPTION,))
+_DESCRIPTION: Final = bytes((TYPE_DESCRIPTION,))
 _OF_LONG: Final = b" of a long result"
 _NO_OBJECT: Final = 1 << 64
 """Sessions of ordered reads follow those of objects."""

@@ -7,7 +7,6 @@ otherwise ``digest``.  MACs stand before the bodies, so that a body is packed on
 
 import struct
 from collections.abc import Sequence
-from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -42,19 +41,17 @@ _ENTRY_SHAPE: Final = (int, int, bytes, bytes)
 _unpack: Final = msgpack.unpackb
 
 
-class Type(IntEnum):
-    """The first byte of a payload."""
-
-    REQUEST = 33
-    READ = 34
-    FORWARD = 35
-    PRE_PREPARE = 36
-    VOTES = 37
-    CHECKPOINT = 38
-    STATUS = 39
-    DESCRIBE = 40
-    REPLY = 49
-    DESCRIPTION = 50
+# The first byte of a payload: plain numbers, which are compared for every message.
+TYPE_REQUEST: Final = 33
+TYPE_READ: Final = 34
+TYPE_FORWARD: Final = 35
+TYPE_PRE_PREPARE: Final = 36
+TYPE_VOTES: Final = 37
+TYPE_CHECKPOINT: Final = 38
+TYPE_STATUS: Final = 39
+TYPE_DESCRIBE: Final = 40
+TYPE_REPLY: Final = 49
+TYPE_DESCRIPTION: Final = 50
 
 
 class Entry(NamedTuple):
@@ -75,13 +72,6 @@ class Request(NamedTuple):
     replier: int
     vector: bytes
     bundle: bytes
-
-
-class Vote(NamedTuple):
-    """What a replica says of a batch."""
-
-    sequence: int
-    tag: bytes
 
 
 class PrePrepare(NamedTuple):
@@ -145,7 +135,7 @@ def parse_bundle_untrusted(bundle: bytes) -> tuple[int, tuple[bytes, ...]]:
 
 def pack_request(replier: int, vector: bytes, bundle: bytes) -> bytes:
     """A REQUEST."""
-    return b"".join((_REQUEST.pack(Type.REQUEST, replier), vector, bundle))
+    return b"".join((_REQUEST.pack(TYPE_REQUEST, replier), vector, bundle))
 
 
 def parse_request_untrusted(payload: bytes, client: int, n: int) -> Request:
@@ -158,7 +148,7 @@ def parse_request_untrusted(payload: bytes, client: int, n: int) -> Request:
 
 def pack_read(replier: int, number: int, bundle: bytes) -> bytes:
     """A READ; the number stands in the bundle too, where it cannot be had without parsing."""
-    return _READ.pack(Type.READ, replier, number) + bundle
+    return _READ.pack(TYPE_READ, replier, number) + bundle
 
 
 def parse_read_untrusted(payload: bytes) -> tuple[int, int, bytes]:
@@ -176,12 +166,12 @@ def short_body_bytes(tuning: Tuning, results: int) -> int:
 
 def pack_reply(flags: int, number: int, body: bytes) -> bytes:
     """A REPLY."""
-    return _REPLY.pack(Type.REPLY, flags, number) + body
+    return _REPLY.pack(TYPE_REPLY, flags, number) + body
 
 
 def parse_reply_untrusted(payload: bytes) -> Reply:
     """A REPLY; its body is looked at only when enough replicas have sent the same."""
-    if len(payload) <= _REPLY.size or payload[0] != Type.REPLY:
+    if len(payload) <= _REPLY.size or payload[0] != TYPE_REPLY:
         raise MalformedMessage("no reply")
     _, flags, number = _REPLY.unpack_from(payload)
     return Reply(flags, number, payload[_REPLY.size :])
@@ -200,12 +190,12 @@ def parse_results_untrusted(body: bytes, count: int) -> list[tuple[int, bytes]]:
 
 def pack_describe(number: int) -> bytes:
     """A question about a replica itself."""
-    return _NUMBER.pack(number).rjust(_NUMBER.size + 1, bytes((Type.DESCRIBE,)))
+    return _NUMBER.pack(number).rjust(_NUMBER.size + 1, bytes((TYPE_DESCRIBE,)))
 
 
 def pack_description(question: bytes, values: dict[str, Any]) -> bytes:
     """The answer to it."""
-    return bytes((Type.DESCRIPTION,)) + question[1 : 1 + _NUMBER.size] + pack(values)
+    return bytes((TYPE_DESCRIPTION,)) + question[1 : 1 + _NUMBER.size] + pack(values)
 
 
 def parse_description_untrusted(payload: bytes) -> tuple[int, dict[str, Any]]:
@@ -223,7 +213,7 @@ def parse_description_untrusted(payload: bytes) -> tuple[int, dict[str, Any]]:
 
 def pack_forward(request: Request) -> bytes:
     """A request that a backup passes on to the primary."""
-    return b"".join((_FORWARD.pack(Type.FORWARD, request.replier, request.client), request.vector, request.bundle))
+    return b"".join((_FORWARD.pack(TYPE_FORWARD, request.replier, request.client), request.vector, request.bundle))
 
 
 def parse_forward_untrusted(payload: bytes, n: int) -> Request:
@@ -263,7 +253,7 @@ def batch_digest(entries: Sequence[Entry]) -> bytes:
 
 def pack_pre_prepare(view: int, sequence: int, tag: bytes, macs: Sequence[bytes], batch: bytes) -> bytes:
     """A PRE-PREPARE for one replica."""
-    return b"".join((_PRE_PREPARE.pack(Type.PRE_PREPARE, view, sequence, len(macs)), tag, *macs, batch))
+    return b"".join((_PRE_PREPARE.pack(TYPE_PRE_PREPARE, view, sequence, len(macs)), tag, *macs, batch))
 
 
 def parse_pre_prepare_untrusted(payload: bytes) -> PrePrepare:
@@ -286,7 +276,7 @@ def pack_votes(
     peers: Sequence[int],
 ) -> list[tuple[int, bytes]]:
     """PREPAREs and COMMITs, each a sequence number with a MAC per replica: a payload for each peer."""
-    head = _VOTES.pack(Type.VOTES, view, len(prepares), len(commits))
+    head = _VOTES.pack(TYPE_VOTES, view, len(prepares), len(commits))
     votes = [(_NUMBER.pack(sequence), issued) for sequence, issued in (*prepares, *commits)]
     if len(votes) == 1:
         ((number, issued),) = votes
@@ -313,7 +303,7 @@ def parse_votes_untrusted(payload: bytes) -> tuple[int, list[tuple[int, bytes]],
 
 def pack_checkpoint(checkpoint: Checkpoint) -> bytes:
     """A CHECKPOINT for one replica."""
-    return _CHECKPOINT.pack(Type.CHECKPOINT, *checkpoint)
+    return _CHECKPOINT.pack(TYPE_CHECKPOINT, *checkpoint)
 
 
 def parse_checkpoint_untrusted(payload: bytes) -> Checkpoint:
@@ -325,7 +315,7 @@ def parse_checkpoint_untrusted(payload: bytes) -> Checkpoint:
 
 def pack_status(status: Status) -> bytes:
     """A STATUS."""
-    return _STATUS.pack(Type.STATUS, *status)
+    return _STATUS.pack(TYPE_STATUS, *status)
 
 
 def parse_status_untrusted(payload: bytes) -> Status:

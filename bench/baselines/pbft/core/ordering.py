@@ -13,9 +13,15 @@ from bench.baselines.pbft.core.messages import (
     ALL_REPLY,
     DIGEST,
     TENTATIVE,
+    TYPE_CHECKPOINT,
+    TYPE_FORWARD,
+    TYPE_PRE_PREPARE,
+    TYPE_READ,
+    TYPE_REQUEST,
+    TYPE_STATUS,
+    TYPE_VOTES,
     Entry,
     Request,
-    Type,
     pack_batch,
     pack_forward,
     pack_reply,
@@ -100,21 +106,21 @@ class Replica:
         agreement.begin(now)
         kind = payload[0] if payload else 0
         if not origin.is_replica:
-            if kind == Type.REQUEST:
+            if kind == TYPE_REQUEST:
                 self._on_request(parse_request_untrusted(payload, origin.principal, self._n))
-            elif kind == Type.READ:
+            elif kind == TYPE_READ:
                 self._on_read(origin.link, *parse_read_untrusted(payload))
             else:
                 raise MalformedMessage(f"a client's message of type {kind}")
-        elif kind == Type.VOTES:
+        elif kind == TYPE_VOTES:
             agreement.on_votes(origin.principal, payload)
-        elif kind == Type.PRE_PREPARE:
+        elif kind == TYPE_PRE_PREPARE:
             agreement.on_pre_prepare(origin.principal, parse_pre_prepare_untrusted(payload))
-        elif kind == Type.CHECKPOINT:
+        elif kind == TYPE_CHECKPOINT:
             agreement.on_checkpoint(origin.principal, parse_checkpoint_untrusted(payload))
-        elif kind == Type.FORWARD:
+        elif kind == TYPE_FORWARD:
             self._on_forward(parse_forward_untrusted(payload, self._n))
-        elif kind == Type.STATUS:
+        elif kind == TYPE_STATUS:
             agreement.on_status(origin.principal, parse_status_untrusted(payload))
         else:
             raise MalformedMessage(f"a replica's message of type {kind}")

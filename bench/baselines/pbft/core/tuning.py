@@ -27,6 +27,9 @@ class Tuning:
     log_batches_max: int = 256
     """How far the water marks are apart, as in the papers: twice the distance of checkpoints."""
 
+    bundle_operations_max: int = 1024
+    """Operations of one client process under one authenticator; 1 sends each on its own, as in the papers."""
+
     inline_bytes_max: int = 4096
     """Longer bundles are sent to all replicas by the client and ordered by digest (the papers: requests above 255)."""
 
