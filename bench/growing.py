@@ -10,8 +10,11 @@ from bench.measuring.runs import combined
 from bench.service_client import WARM_UP, Bench, sound, step
 from qunfs.nfs.types import COOKIE_VERIFIER, createmode3, nfs_fh3, sattr3
 from qunfs.objects.ids import ROOT
+from qunfs.protocol.errors import LocalError
 
 PAGE_BYTES: Final = 4096
+OLD: Final = b"old-"
+"""What the names begin with that are there before."""
 
 
 async def run_creations(bench: Bench) -> Figures:
@@ -31,7 +34,10 @@ async def run_creations(bench: Bench) -> Figures:
         sound((await service.lookup(who, directory, b"new-%d" % i)).status, "LOOKUP")
 
     async def readdir(_: int) -> None:
-        sound((await service.readdir(who, directory, 0, COOKIE_VERIFIER, PAGE_BYTES)).status, "READDIR")
+        page = await service.readdir(who, directory, 0, COOKIE_VERIFIER, PAGE_BYTES)
+        sound(page.status, "READDIR")
+        if not any(entry.name.startswith(OLD) for entry in page.entries):
+            raise LocalError("the directory does not list the names that were written into it")
 
     async def remove(i: int) -> None:
         sound((await service.remove(who, directory, b"new-%d" % i, made[i])).status, "REMOVE")

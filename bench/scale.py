@@ -12,6 +12,7 @@ from typing import Final
 
 from bench import counter
 from bench.counter import Load, configuration
+from bench.growing import OLD
 from bench.measuring.clients import single_run
 from bench.measuring.document import Figures, record
 from bench.measuring.runs import Servers, Timing
@@ -99,9 +100,9 @@ def _rows(prefix: bytes, first_cookie: int, size: int) -> Iterator[tuple[bytes, 
     assert first_cookie >= FIRST_COOKIE
     kind = int(ftype3.NF3REG)
     for i in range(size):
-        yield prefix + entry_key(b"old-%08d" % i), pack_entry(NAMED, kind, first_cookie + i)
+        yield prefix + entry_key(OLD + b"%08d" % i), pack_entry(NAMED, kind, first_cookie + i)
     for i in range(size):
-        yield prefix + cookie_key(first_cookie + i), b"old-%08d" % i
+        yield prefix + cookie_key(first_cookie + i), OLD + b"%08d" % i
 
 
 def loops(system: System, servers: Servers, variant: str, size: int, timing: Timing, tell: Tell) -> Figures:
