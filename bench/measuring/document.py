@@ -119,6 +119,19 @@ def as_text(made: Figures) -> str:
     return json.dumps(made, indent=2) + "\n"
 
 
+def save(made: Figures, path: Path) -> None:
+    """Write a document whole or not at all.  Raises LocalError."""
+    draft = path.with_name(path.name + ".draft")
+    try:
+        if path.exists() and not path.is_file():  # such as /dev/stdout
+            path.write_text(as_text(made))
+            return
+        draft.write_text(as_text(made))
+        draft.replace(path)
+    except OSError as error:
+        raise LocalError(f"{path}: {error.strerror}; name another file") from error
+
+
 def complaints(made: Any) -> list[str]:
     """What keeps something from being a document of this release; empty when it is one."""
     if not isinstance(made, Mapping) or made.get("schema") != SCHEMA:

@@ -28,6 +28,9 @@ def compare(
         str | None,
         typer.Option("--json", metavar="FILE", help="All results as one document too; - is standard output."),
     ] = None,
+    plot_to: Annotated[
+        Path | None, typer.Option("--plot", metavar="DIR", help="Where the plots go, if not there too.")
+    ] = None,
 ) -> None:
     """Compare fault levels.
 
@@ -43,7 +46,7 @@ def compare(
     Exit codes: 0 measured, 1 failed (one line says why), 2 wrong usage, 130 interrupted.
     """
     from bench.comparing import FULL, QUICK, Comparison, Progress
-    from bench.measuring.document import as_text, document
+    from bench.measuring.document import document, save
     from bench.plots import plot, require_matplotlib
     from bench.report import page
     from bench.system import interruptible
@@ -51,7 +54,7 @@ def compare(
 
     require_matplotlib()
     make_directory(out)
-    with interruptible(), sink(json_to) as target, View() as view:
+    with interruptible(), sink(json_to, plot_to) as target, View() as view:
         tell = Progress(view.step, view.progress, lambda one: view.done(in_a_line(one)))
         comparison = Comparison(QUICK if quick else FULL, durability.value, place, tell)
         documents: list[dict[str, Any]] = []
@@ -62,13 +65,13 @@ def compare(
                 for workload, records in comparison.records.items()
             ]
             for made in documents:  # at each level: what is measured stays, whatever comes
-                (out / f"{made['workload']}.json").write_text(as_text(made))
+                save(made, out / f"{made['workload']}.json")
         view.step("drawing")
-        paths = plot(documents, out)
+        paths = plot(documents, plot_to or out)
         write(out / "report.html", page(documents, paths))
         view.clear()
         names = ", ".join(f"{made['workload']}.json" for made in documents)
-        say(f"written: {names} and {len(paths)} files with plots in {out}")
+        say(f"written: {names} and {len(paths)} files with plots in {plot_to or out}")
         every = [one for records in comparison.records.values() for one in records]
         target.only_json(document("compare", every, quick=quick))
         if target.wants_table:

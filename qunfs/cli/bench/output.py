@@ -80,12 +80,12 @@ class Sink:
 
     def only_json(self, made: Figures) -> None:
         """The document where it was asked for."""
-        from bench.measuring.document import as_text
+        from bench.measuring.document import as_text, save
 
         if self._json_to == "-":
             print(as_text(dict(made)), end="")
         elif self._json_to is not None:
-            Path(self._json_to).write_text(as_text(dict(made)))
+            save(dict(made), Path(self._json_to))
             say(f"written: {self._json_to}")
 
     def _write(self, made: Figures, columns: Sequence[Column], rows: Sequence[Figures]) -> None:

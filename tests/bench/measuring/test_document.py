@@ -71,6 +71,16 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
         document.read(tmp_path / "absent.json")
 
 
+def test_a_document_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    made = document.document("counter", [record(run())])
+    document.save(made, tmp_path / "a.json")
+    assert document.read(tmp_path / "a.json") == made
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    document.save(made, Path("/dev/null"))
+    with pytest.raises(LocalError, match="name another file"):
+        document.save(made, tmp_path / "no" / "b.json")
+
+
 def test_a_directory_is_read_whole(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match="no results there; make some with"):
         document.read_all(tmp_path)
