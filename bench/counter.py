@@ -39,9 +39,15 @@ class Load:
         return min(self.clients, self.processes or -(-self.clients // LOOPS_PER_PROCESS))
 
 
+def counters_of(load: Load, n: int) -> list[int]:
+    """The first counter of each loop; their preferred quorums are spread over the servers as evenly as it goes."""
+    first, apart = (FIRST_COUNTER // n + 1) * n, (load.spread // n + 2) * n
+    return [first + i * apart + i * n // load.clients % n for i in range(load.clients)]
+
+
 def tasks_of(system: System, load: Load) -> list[Task]:
     """What each client process is told."""
-    counters = [FIRST_COUNTER + i * load.spread for i in range(load.clients)]
+    counters = counters_of(load, system.cluster.n)
     names = [client.name for client in system.cluster.clients]
     shares = [tuple(counters[first :: load.process_count]) for first in range(load.process_count)]
     return [
