@@ -152,12 +152,12 @@ def _agreement(before: Sequence[Counters | None], after: Sequence[Counters | Non
     def grown(name: str) -> float:
         return float(late.get(name, 0) - early.get(name, 0))
 
-    batches = max(1.0, grown("batches"))
+    batches = grown("batches")
     messages = float(after[0]["messages"] - before[0]["messages"])
     statuses = sum(one["agreement"].get("statuses", 0) for one in after if one is not None)
     made: dict[str, Any] = {
-        "requests_per_batch": round(grown("requests") / batches, 2),
-        "messages_to_primary_per_batch": round(messages / batches, 2),
+        "requests_per_batch": round(grown("requests") / batches, 2) if batches else 0.0,
+        "messages_to_primary_per_batch": round(messages / batches, 2) if batches else 0.0,
         "statuses": statuses,
     }
     return made
