@@ -24,12 +24,14 @@ def report(
     Example:
       qunfs bench report results
 
-    Exit codes: 0 made, 1 failed (one line says why), 2 wrong usage.
+    Exit codes: 0 made, 1 failed (one line says why), 2 wrong usage, 130 interrupted.
     """
     from bench.measuring.document import read_all
     from bench.report import page_of
+    from bench.system import interruptible
 
-    write(directory / "report.html" if out is None else out, page_of(read_all(directory)))
+    with interruptible():  # plots are drawn in a temporary directory
+        write(directory / "report.html" if out is None else out, page_of(read_all(directory)))
 
 
 def write(path: Path, text: str) -> None:
