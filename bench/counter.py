@@ -26,7 +26,12 @@ class Load:
     """0: as few as :data:`LOOPS_PER_PROCESS` allows."""
     operation: str = "increment"
     uncached: bool = False
+    spread: int = 1
+    lead: int = 0
     variant: str = "normal"
+    workload: str = "counter"
+    module: str = MODULE
+    """What each client process runs."""
 
     @property
     def process_count(self) -> int:
@@ -34,15 +39,24 @@ class Load:
         return min(self.clients, self.processes or -(-self.clients // LOOPS_PER_PROCESS))
 
 
+def counters_of(load: Load, n: int) -> list[int]:
+    """The first counter of each loop; their preferred quorums are spread over the servers as evenly as it goes."""
+    first, apart = (FIRST_COUNTER // n + 1) * n, (load.spread // n + 2) * n
+    return [first + i * apart + i * n // load.clients % n for i in range(load.clients)]
+
+
 def tasks_of(system: System, load: Load) -> list[Task]:
     """What each client process is told."""
-    counters = [FIRST_COUNTER + i for i in range(load.clients)]
+    counters = counters_of(load, system.cluster.n)
     names = [client.name for client in system.cluster.clients]
     shares = [tuple(counters[first :: load.process_count]) for first in range(load.process_count)]
     return [
-        Task(str(system.cluster.directory), names[i % len(names)], share, load.operation, load.uncached)
+        Task(
+            str(system.cluster.directory), names[i % len(names)], share, load.operation,
+            load.spread, load.lead, load.uncached,
+        )
         for i, share in enumerate(shares)
-    ]
+    ]  # fmt: skip
 
 
 def configuration(system: System, workload: str, **more: object) -> Figures:
@@ -59,31 +73,26 @@ def configuration(system: System, workload: str, **more: object) -> Figures:
     }
 
 
-def measure(
-    system: System, servers: Servers, load: Load, timing: Timing, tell: Tell, environment: dict[str, str] | None = None
-) -> Figures:
+def measure(system: System, servers: Servers, load: Load, timing: Timing, tell: Tell) -> Figures:
     """The record of one load on a system that runs; ``tell`` is told how far it is."""
     what = f"b={system.cluster.b}, {load.clients} {'client' if load.clients == 1 else 'clients'}, {load.operation}"
     tell(f"{what}: starting")
     runs: list[Figures] = []
-    with client_processes(
-        MODULE, [asdict(task) for task in tasks_of(system, load)], system.scratch, environment
-    ) as clients:
+    tasks = [asdict(task) for task in tasks_of(system, load)]
+    with client_processes(load.module, tasks, system.scratch) as clients:
 
         def once() -> Figures:
-            where = f"{what}, run {len(runs) + 1} of {timing.repeat}"
-            whole = timing.warm_up_s + timing.seconds
-            return loops(
-                servers,
-                clients,
-                timing,
-                lambda done, at: tell(f"{where}: {min(at, whole):.1f} of {whole:.1f} s, {done} done"),
-            )[0]
+            where, whole = f"{what}, run {len(runs) + 1} of {timing.repeat}", timing.warm_up_s + timing.seconds
+
+            def on_progress(done: int, at: float) -> None:
+                tell(f"{where}: {min(at, whole):.1f} of {whole:.1f} s, {done} done")
+
+            return loops(servers, clients, timing, on_progress)[0]
 
         while len(runs) < timing.repeat:
             runs.append(undisturbed(once, timing.attempts, tell))
     made = configuration(
-        system, "counter", operation=load.operation, variant=load.variant,
+        system, load.workload, operation=load.operation, variant=load.variant,
         clients=load.clients, processes=load.process_count,
     )  # fmt: skip
     return record(made, runs)

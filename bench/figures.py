@@ -66,7 +66,7 @@ def _loops(records: Sequence[Figures], operation: str) -> list[tuple[str, list[F
 def throughput(records: Sequence[Figures]) -> "Figure | None":
     """Figure 4 as it is on one machine."""
     lines = [
-        by_faults(f"{label}, {operation}s", ours, ops_per_s, best=True)
+        by_faults(f"{label}, {operation}", ours, ops_per_s, best=True)
         for operation in ("increment", "fetch")
         for label, ours in _loops(records, operation)
     ]
@@ -180,13 +180,24 @@ def scale(quantity: str, label: str) -> "Callable[[Sequence[Figures]], Figure | 
         ours = [one for one in records if (one["workload"], one["variant"]) == ("scale", quantity)]
         lines: dict[str, Line] = {}
         for one in ours:
-            line = lines.setdefault(one["operation"], Line(one["operation"]))
-            line.add(one["size"], p50_us(one), [value for run in one["runs"] if (value := p50_us(run)) is not None])
+            for part in one.get("parts") or [one]:
+                line = lines.setdefault(part["operation"], Line(part["operation"]))
+                spread = [value for run in part.get("runs", []) if (value := p50_us(run)) is not None]
+                line.add(one["size"], p50_us(part), spread)
         return lines_plot(
             lines.values(), f"Response time as the number of {label} grows", label, "microseconds (median)", log_x=True
         )
 
     return draw
+
+
+def sync(records: Sequence[Figures]) -> "Figure | None":
+    """Object sync and inline repair."""
+    ours = [one for one in records if one["workload"] == "sync"]
+    groups = [(name, [p50_us(part) for one in ours for part in one["parts"] if part["operation"] == name])
+              for name in ("first", "again")]  # fmt: skip
+    names = [f"{one['variant']}, b={one['b']}" for one in ours]
+    return bars_plot(names, groups, "The next increment, and one more when nothing is amiss", "microseconds (median)")
 
 
 ALL: Final[Mapping[str, "Callable[[Sequence[Figures]], Figure | None]"]] = {
@@ -199,9 +210,10 @@ ALL: Final[Mapping[str, "Callable[[Sequence[Figures]], Figure | None]"]] = {
     "contention": contention,
     "nfs": nfs,
     "postmark": postmark,
+    "sync": sync,
     "scale-names": scale("names", "names in a directory"),
     "scale-objects": scale("objects", "objects"),
     "scale-clients": scale("clients", "clients"),
-    "scale-versions": scale("versions", "retained versions"),
+    "scale-updates": scale("updates", "updates of an object before"),
 }
 """Every plot, by the name of its file."""

@@ -32,6 +32,8 @@ _RC: Final[dict[Any, Any]] = {
     "axes.axisbelow": True,
 }
 _INCHES: Final = (6.0, 3.8)
+LEGEND_INSIDE_MAX: Final = 4
+"""More lines than that need a legend of their own below the plot."""
 
 
 @dataclass(slots=True)
@@ -90,11 +92,12 @@ def lines_plot(
     if not any(not line.from_paper for line in shown):
         return None
     made, axes = _new(title, x_label, y_label)
-    ours = 0
+    ours = papers = 0
     for line in shown:
-        marker, dashes = _STYLES[ours % len(_STYLES)]
+        marker, dashes = _STYLES[(papers if line.from_paper else ours) % len(_STYLES)]
         if line.from_paper:
-            axes.plot(line.x, line.y, marker="s" if "BFT" in line.label else "o", label=line.label, **_PAPER_STYLE)
+            axes.plot(line.x, line.y, marker=marker, label=line.label, **_PAPER_STYLE)
+            papers += 1
             continue
         ours += 1
         axes.errorbar(
@@ -109,7 +112,10 @@ def lines_plot(
         axes.set_yscale("log")
     else:
         axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=8)
+    if len(shown) > LEGEND_INSIDE_MAX:
+        made.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    else:
+        axes.legend(frameon=False, fontsize=8)
     return made
 
 
@@ -127,6 +133,7 @@ def bars_plot(
         shade = "white" if place else "0.35"
         axes.bar(at, heights, width, label=label, color=shade, edgecolor="black", hatch=_HATCHES[place % len(_HATCHES)])
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    axes.grid(visible=False, axis="x")
     axes.legend(frameon=False, fontsize=8)
     return made
 

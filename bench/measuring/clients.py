@@ -39,12 +39,15 @@ class _Member:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 start_new_session=True,
+                cwd="/",
                 env={**os.environ, **environment},
             )
         self._unread = b""
         self.done = 0
         self.is_ready = False
         self.report: Report | None = None
+        self.result: Any = None
+        self.said = ""
         self.tell(task)
 
     def tell(self, message: Mapping[str, Any]) -> None:
@@ -67,6 +70,8 @@ class _Member:
                 raise LocalError(f"a client process: {message['error']}")
             self.is_ready |= "ready" in message
             self.done = message.get("done", self.done)
+            self.said = message.get("step", self.said)
+            self.result = message.get("result", self.result)
             if "report" in message:
                 self.report = Report(**message["report"])
 
@@ -103,6 +108,19 @@ class Clients:
         self._wait(lambda member: member.report is not None, seconds_max, "have not finished")
         return [member.report for member in self._members if member.report is not None]
 
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """Say something to all of them."""
+        for member in self._members:
+            member.tell(message)
+
+    def result(self, on_step: Callable[[str], object]) -> Any:
+        """What the only one has to say in the end."""
+        (member,) = self._members
+        while member.result is None:
+            self._take_in(1.0)
+            on_step(member.said)
+        return member.result
+
     def wait_ready(self, seconds_max: float = READY_SECONDS_MAX) -> None:
         """Wait until all of them can begin."""
         self._wait(lambda member: member.is_ready, seconds_max, "are not ready")
@@ -125,21 +143,40 @@ class Clients:
 
 @contextlib.contextmanager
 def client_processes(
-    module: str, tasks: Sequence[Mapping[str, Any]], directory: Path, environment: Mapping[str, str] | None = None
+    module: str,
+    tasks: Sequence[Mapping[str, Any]],
+    directory: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    wait: bool = True,
 ) -> Iterator[Clients]:
     """Run ``python -m MODULE DIRECTORY`` for each task, for the block; they log to the directory.
 
-    Their command lines name the directory, which is how they are found if the block is interrupted meanwhile.
+    Their command lines name the directory, which is how they are found if the block is interrupted meanwhile.  Unless
+    ``wait`` the block begins before they are ready.
     """
     members: list[_Member] = []
     try:
         for number, task in enumerate(tasks):
             members.append(_Member(module, task, directory / f"client-{number}.log", environment or {}))
         clients = Clients(members)
-        clients.wait_ready()
+        if wait:
+            clients.wait_ready()
         yield clients
     finally:
         _end(members)
+
+
+def single_run(
+    module: str,
+    task: Mapping[str, Any],
+    directory: Path,
+    on_step: Callable[[str], object],
+    environment: Mapping[str, str] | None = None,
+) -> Any:
+    """The result of one client process that measures for itself what it does; ``on_step`` is told how far it is."""
+    with client_processes(module, [task], directory, environment, wait=False) as clients:
+        return clients.result(on_step)
 
 
 def _end(members: Sequence[_Member]) -> None:
@@ -150,7 +187,7 @@ def _end(members: Sequence[_Member]) -> None:
             member.process.stdin.close()
     end = time.monotonic() + END_SECONDS_MAX
     for member in members:
-        if member.report is None:
+        if member.report is None and member.result is None:
             member.process.kill()
         try:
             member.process.wait(max(0.1, end - time.monotonic()))
@@ -165,7 +202,9 @@ class Together:
     """The reports of all clients as one."""
 
     def __init__(self, reports: Sequence[Report]) -> None:
-        self.latencies_ns: list[int] = sorted(one for report in reports for one in unpacked(report.latencies))
+        self.each_ns = [unpacked(report.latencies) for report in reports]
+        """The latencies of each client process."""
+        self.latencies_ns: list[int] = sorted(one for latencies in self.each_ns for one in latencies)
         self.cpu_s = sum(report.cpu_s for report in reports)
         self.rss_mb = max(report.rss_bytes for report in reports) / 1e6
         self.counters: Counter[str] = Counter()

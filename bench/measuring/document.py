@@ -28,8 +28,8 @@ Figures = dict[str, Any]
 PERCENTILE_FIELDS: Final = ("p50", "p90", "p99", "p99.9", "mean", "deviation", "max")
 
 CONFIGURATION: Final[Mapping[str, str]] = {
-    "workload": "which benchmark: counter, nfs, postmark, contention, scale, sync, pbft",
-    "operation": "what is done in the loop: increment, fetch, mix, transaction",
+    "workload": "which benchmark: counter, details, nfs, postmark, contention, scale, sync, pbft",
+    "operation": "what is done in the loop: increment, fetch, transaction, all procedures, namespace",
     "variant": "what is measured differently from the ordinary: normal, or a name",
     "b": "malevolent servers tolerated; null where there are no servers",
     "t": "faulty servers tolerated",
@@ -117,6 +117,19 @@ def document(workload: str, records: Sequence[Figures], **more: Any) -> Figures:
 def as_text(made: Figures) -> str:
     """A document as JSON."""
     return json.dumps(made, indent=2) + "\n"
+
+
+def save(made: Figures, path: Path) -> None:
+    """Write a document whole or not at all.  Raises LocalError."""
+    draft = path.with_name(path.name + ".draft")
+    try:
+        if path.exists() and not path.is_file():  # such as /dev/stdout
+            path.write_text(as_text(made))
+            return
+        draft.write_text(as_text(made))
+        draft.replace(path)
+    except OSError as error:
+        raise LocalError(f"{path}: {error.strerror}; name another file") from error
 
 
 def complaints(made: Any) -> list[str]:

@@ -10,6 +10,8 @@ from typing import Final
 
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+KTHREADD: Final = 2
+"""The parent of all kernel threads."""
 PROCESSORS: Final = os.cpu_count() or 1
 
 
@@ -36,6 +38,16 @@ def rss_bytes(pid: int) -> int:
     return 0
 
 
+def kernel_threads() -> list[int]:
+    """The kernel's own threads: they work for whoever uses disk and network, and are no users themselves."""
+    found = []
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            if name.isdigit() and int(Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1]) == KTHREADD:
+                found.append(int(name))
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """The machine at one moment: the clock, seconds of all its processors that were busy or stolen, and our part."""
@@ -44,15 +56,16 @@ class Moment:
     busy_s: float
     stolen_s: float
     ours_s: float
+    """Of our processes and of the kernel's threads."""
 
 
 def moment(pids: Iterable[int]) -> Moment:
     """Now; ``pids`` are the processes that belong to the measurement, beside this one."""
     fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    at, ours = time.monotonic(), time.process_time() + sum(map(cpu_s, pids))
     user, nice, system, _idle, _waiting, interrupts, soft_interrupts, stolen = fields
     busy = user + nice + system + interrupts + soft_interrupts
-    ours = time.process_time() + sum(map(cpu_s, pids))
-    return Moment(time.monotonic(), busy / TICKS_PER_S, stolen / TICKS_PER_S, ours)
+    return Moment(at, busy / TICKS_PER_S, stolen / TICKS_PER_S, ours + sum(map(cpu_s, kernel_threads())))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,13 @@ from bench.measuring.clients import Clients, Progress, Together
 from bench.measuring.document import FOREIGN_MAX, Figures, per, significant
 from bench.measuring.latencies import summary
 from bench.measuring.processor import Moment, foreign, moment
-from bench.measuring.servers import Counters, ServerMoment, Work, look, projected_ops_per_s
+from bench.measuring.servers import Counters, ServerMoment, Work, look_at, projected_ops_per_s
 
 ATTEMPTS: Final = 3
 """How often a run is made at most because others disturbed it."""
+
+SHORTEST_S: Final = 0.001
+"""The output of a tiny PostMark comes in one piece: its phases have no length that could be seen."""
 
 REPAIRS: Final = ("barrier", "copy", "inline_repair")
 
@@ -44,21 +47,31 @@ class Timing:
     attempts: int = ATTEMPTS
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Servers and machine at one moment."""
+
+    at: Moment
+    servers: list[ServerMoment]
+
+
+def look(pids: Sequence[int], told: Sequence[Counters | None], others: Sequence[int] = ()) -> Look:
+    """Servers and machine now, with what the servers have just said of themselves.
+
+    ``others``: processes besides the servers and this one that belong to the measurement.
+    """
+    return Look(moment([*pids, *others]), look_at(pids, told))
+
+
 class Window:
-    """The time between two looks at servers and machine."""
+    """The time between two looks."""
 
-    def __init__(self, servers: Servers, others: Sequence[int] = ()) -> None:
-        """``others``: processes besides the servers that belong to the measurement for all of the window."""
-        self._servers, self._others = servers, tuple(others)
-        self.began, self._before = self._look()
-
-    def _look(self) -> tuple[Moment, list[ServerMoment]]:
-        pids = self._servers.pids()
-        told = self._servers.ask()
-        return moment([*pids, *self._others]), look(pids, told)
+    def __init__(self, n: int, q: int, before: Look) -> None:
+        self._n, self._q, self._before = n, q, before
 
     def figures(
         self,
+        after: Look,
         latencies_ns: Sequence[int],
         seconds: float | None,
         client_cpu_s: float,
@@ -66,17 +79,17 @@ class Window:
         counters: Mapping[str, float],
         unknown_cpu_s: float = 0.0,
     ) -> Figures:
-        """The end of the window; all figures of a run.
+        """All figures of a run, at the end of the window.
 
         ``seconds`` is the time that the operations took, None for the window's own length; ``unknown_cpu_s`` that of
         processes of ours that the window did not know of.
         """
-        ended, after = self._look()
-        work = Work(self._before, after)
-        done, length = len(latencies_ns), ended.at - self.began.at
-        seconds = length if seconds is None else seconds
+        began, ended = self._before.at, after.at
+        work = Work(self._before.servers, after.servers)
+        done, length = len(latencies_ns), max(SHORTEST_S, ended.at - began.at)
+        seconds = length if seconds is None else max(SHORTEST_S, seconds)
         scale = length / seconds  # the servers' counters are asked for a moment later, at full load many milliseconds
-        others = foreign(self.began, ended, unknown_cpu_s)
+        others = foreign(began, ended, unknown_cpu_s)
         rounds = per(counters.get("round_trips", 0), done)
         busiest = work.cpu_us_per_request()["max"]
         clients_bytes = counters.get("wire_bytes", 0)
@@ -94,7 +107,7 @@ class Window:
             "repairs_per_op": per(sum(counters.get(name, 0) for name in REPAIRS), done),
             "retries_per_op": per(counters.get("retries", 0), done),
             "memory_mb": _memory(work, client_mb),
-            "projected_ops_per_s": projected_ops_per_s(self._servers.n, self._servers.q, busiest, rounds),
+            "projected_ops_per_s": projected_ops_per_s(self._n, self._q, busiest, rounds),
             "foreign_cpu": significant(others.share),
             "stolen_cpu": significant(others.stolen),
             "disturbed": others.share > FOREIGN_MAX,
@@ -116,10 +129,11 @@ def loops(
     """One run of clients that are ready; the warm-up is cut off."""
     schedule = clients.begin(timing.warm_up_s, timing.seconds)
     clients.follow(schedule.measured_from, schedule.begin, on_progress)
-    window = Window(servers, clients.pids)
+    window = Window(servers.n, servers.q, look(servers.pids(), servers.ask(), clients.pids))
     clients.follow(schedule.until, schedule.begin, on_progress)
     ended = Together(clients.reports())
-    figures = window.figures(ended.latencies_ns, timing.seconds, ended.cpu_s, ended.rss_mb, ended.counters)
+    after = look(servers.pids(), servers.ask(), clients.pids)
+    figures = window.figures(after, ended.latencies_ns, timing.seconds, ended.cpu_s, ended.rss_mb, ended.counters)
     return figures, ended
 
 
@@ -136,3 +150,34 @@ def undisturbed(once: Callable[[], Figures], attempts: int, tell: Callable[[str]
             tell(f"others used {run['foreign_cpu']:.0%} of the processors; once more")
     assert best is not None
     return best
+
+
+def combined(parts: Sequence[Figures], latencies_ns: Sequence[int], n: int, q: int) -> Figures:
+    """One run that was measured in parts: what is per operation is weighted with the operations of each part."""
+    done = sum(part["operations"] for part in parts)
+    seconds = sum(part["seconds"] for part in parts)
+
+    def mean(*path: str) -> float:
+        total = 0.0
+        for part in parts:
+            value = part
+            for name in path:
+                value = value[name]
+            total += float(value) * part["operations"]  # type: ignore[arg-type]  # a figure, at the end of the path
+        return per(total, done)
+
+    rounds, busiest = mean("round_trips_per_op"), mean("server_cpu_us_per_request", "max")
+    made: Figures = {name: mean(name) for name in parts[0] if name.endswith("_per_op")}
+    return {
+        "seconds": round(seconds, 3),
+        "operations": done,
+        "ops_per_s": per(done, seconds),
+        "latency_us": summary(latencies_ns),
+        "server_cpu_us_per_request": {"median": mean("server_cpu_us_per_request", "median"), "max": busiest},
+        **made,
+        "memory_mb": parts[-1]["memory_mb"],
+        "projected_ops_per_s": projected_ops_per_s(n, q, busiest, rounds),
+        "foreign_cpu": mean("foreign_cpu"),
+        "stolen_cpu": mean("stolen_cpu"),
+        "disturbed": mean("foreign_cpu") > FOREIGN_MAX,
+    }

@@ -23,7 +23,7 @@ class ServerMoment:
     counters: Counters
 
 
-def look(pids: Sequence[int], counters: Sequence[Counters | None]) -> list[ServerMoment]:
+def look_at(pids: Sequence[int], counters: Sequence[Counters | None]) -> list[ServerMoment]:
     """All servers now."""
     return [ServerMoment(cpu_s(pid), rss_bytes(pid), told or {}) for pid, told in zip(pids, counters, strict=True)]
 

@@ -63,7 +63,7 @@ def demo(
 def _run(system: "System", view: "View", expected: "Counts", files: int, transactions: int) -> None:
     """PostMark with the faults, then the tables.  Raises LocalError when PostMark was wrong."""
     from bench import postmark
-    from qunfs.cli.bench.postmark import check
+    from bench.mounted import check
     from qunfs.cli.demo_story import Story
     from qunfs.cli.output import console
 

@@ -76,6 +76,7 @@ class QuClient:
         self._reported = WAIT_REPORT_S
         self._all_heard_of = trio.Event()
         self._sleeps_until = 0.0
+        self._turn_ends = 0.0
         self._yield_fd: int | None = None
         self._asked_last = -1
         self._runnable = run_queue()
@@ -223,7 +224,7 @@ class QuClient:
                 waiter.event, waiter.task = trio.Event(), trio.lowlevel.current_task()
                 await waiter.event.wait()
             else:
-                await trio.lowlevel.checkpoint_if_cancelled()
+                await self._pass_by_trio()
         finally:
             del self._waiters[ticket]
             if waiter.completion is None:
@@ -235,6 +236,14 @@ class QuClient:
         if completion.error is not None:
             raise completion.error
         return completion.result
+
+    async def _pass_by_trio(self) -> None:
+        """Let others run from time to time: a task can be taken for alone when others have not yet begun."""
+        if time.monotonic() < self._turn_ends:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            return
+        await trio.lowlevel.checkpoint()
+        self._turn_ends = time.monotonic() + _ALONE_MAX_S
 
     def _wait_alone(self, waiter: _Waiter) -> None:
         """Take in replies until the operation is complete, the process has other work, or trio is due.

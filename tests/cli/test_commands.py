@@ -13,7 +13,11 @@ from qunfs.cli.status import replica_rows, what_is_missing
 from qunfs.cluster import Cluster
 from qunfs.protocol.errors import LocalError
 
-COMMANDS = ["init", "up", "down", "serve", "mount", "umount", "status", "fsck", "demo", "bench", "bench postmark"]
+BENCHMARKS = ("counter", "nfs", "postmark", "contention", "scale", "sync", "compare", "report")
+COMMANDS = [
+    *("init", "up", "down", "serve", "mount", "umount", "status", "fsck", "demo", "bench"),
+    *(f"bench {name}" for name in BENCHMARKS),
+]
 
 
 @pytest.fixture

@@ -368,6 +368,18 @@ def test_what_a_commit_does_to_the_disk(tmp_path, monkeypatch, durability):
     rows.close()
 
 
+@pytest.mark.parametrize(("durability", "counted"), [("sync", 2), ("async", 0)])
+def test_what_is_brought_to_the_disk_is_counted(tmp_path, durability, counted):
+    rows = DiskRows(tmp_path, durability)
+    try:
+        assert rows.append(b"a record", 1)
+        rows.apply([(b"key", b"value")])
+        assert not rows.append(b"another", server.disk_rows.ROWS_MAX)  # to be applied first
+        assert rows.fsyncs == counted
+    finally:
+        rows.close()
+
+
 def test_the_files_keep_their_size(tmp_path):
     rows = KeptRows(tmp_path, "async")
     for i in range(12_000):

@@ -12,7 +12,6 @@ from typing import Any
 
 from bench.baselines.pbft.core.tuning import Tuning
 from bench.baselines.pbft.driver import PbftDriver, open_client
-from bench.counter_client import share_fairly
 from bench.measuring import closed_loop
 from qunfs import cluster, garbage
 from qunfs.objects.ids import COUNTER_TYPE
@@ -40,8 +39,6 @@ async def run(fields: dict[str, Any]) -> None:
         loops = [_loop(core, counter, task.operation) for counter in task.counters]
         for loop in loops:
             await loop()  # which says what is wrong before anything is measured
-        if len(loops) > 1:
-            share_fairly(core)
         garbage.look_rarely()
         await closed_loop.serve(loops, core.statistics, lambda: core.waiting(0.0))
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from qunfs.cli.bench import counter, postmark
+from qunfs.cli.bench import compare, contention, counter, nfs, postmark, report, scale, sync
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -22,5 +22,14 @@ def top() -> None:
     """
 
 
-for command in (counter.counter, postmark.postmark):
+for command in (
+    counter.counter,
+    compare.compare,
+    contention.contention,
+    nfs.nfs,
+    postmark.postmark,
+    report.report,
+    scale.scale,
+    sync.sync,
+):
     app.command(no_args_is_help=False)(command)

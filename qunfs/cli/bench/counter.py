@@ -19,12 +19,11 @@ from qunfs.cli.bench.options import (
     SecondsOption,
     WarmUpOption,
 )
-from qunfs.cli.bench.output import COMMON, field, spread
+from qunfs.cli.bench.output import COMMON, View, field, sink, spread
 from qunfs.cli.options import Durability, DurabilityOption
 
 if TYPE_CHECKING:
     from bench.measuring.runs import Timing
-    from qunfs.cli.bench.output import View
 
 
 class CounterOperation(StrEnum):
@@ -45,6 +44,12 @@ def counter(
     processes: Annotated[
         int, typer.Option(min=0, max=64, metavar="P", help="Client processes; 0: one for every 32 loops.")
     ] = 0,
+    details: Annotated[
+        bool,
+        typer.Option(
+            "--details", help="Figure 5: without authenticators, uncached histories, random quorums; pure Python."
+        ),
+    ] = False,
     attempts: AttemptsOption = 3,
     place: PlaceOption = None,
     json_to: JsonOption = None,
@@ -60,27 +65,26 @@ def counter(
     Example:
       qunfs bench counter --faults 0-5 --clients 1,16 --repeat 5 --json counter.json --plot plots
       qunfs bench counter --faults 1 --clients 1 --seconds 5 --json -
+      qunfs bench counter --details --faults 1,3,5 --json details.json
 
     Exit codes: 0 measured, 1 failed (one line says why), 2 wrong usage, 130 interrupted.
     """
     from bench.measuring.document import document
     from bench.measuring.runs import Timing
     from bench.system import interruptible
-    from qunfs.cli.bench.output import View, sink
 
+    if details and operation is not CounterOperation.INCREMENT:
+        raise typer.BadParameter("--details is about increments: leave out --operation")
     timing = Timing(seconds, warm_up, repeat, attempts)
-    with interruptible(), sink(json_to, plot_to) as out:
+    with interruptible(), sink(json_to, plot_to) as out, View() as view:
         records: list[dict[str, Any]] = []
-        with View() as view:
-            for b in faults:
+        for b in faults:
+            if details:
+                records += _details(b, clients, processes, durability, timing, place, view)
+            else:
                 records += _level(b, clients, processes, operation, durability, timing, place, view)
-        made = document("counter", records)
-        out.write(made, COLUMNS)
-        if plot_to is not None:
-            from bench.plots import plot
-
-            for path in plot([made], plot_to):
-                view.done(f"written: {path}")
+        columns = (COLUMNS[0], ("variant", field("variant")), *COLUMNS[1:]) if details else COLUMNS
+        out.finish(document("details" if details else "counter", records), columns, view, plot_to)
 
 
 def _level(
@@ -94,20 +98,41 @@ def _level(
     view: "View",
 ) -> list[dict[str, Any]]:
     """The records of one level of faults."""
-    from bench.counter import Load, measure, tell_of
+    from bench.counter import Load, measure, peak, tell_of
     from bench.replicas import observed
     from bench.system import temporary_replicas
 
     records = []
     with (
-        temporary_replicas(b, durability.value, place, lambda step: view.step(f"b={b}: {step}"), clients=16) as system,
+        temporary_replicas(b, durability.value, place, view.of(b), clients=16) as system,
         observed(system) as servers,
     ):
         for count in clients:
             load = Load(count, processes, operation.value)
             records.append(measure(system, servers, load, timing, view.progress))
             view.done(tell_of(records[-1]))
+    if len(records) > 1:
+        peak(records)["peak"] = True
     return records
+
+
+def _details(
+    b: int,
+    clients: Numbers,
+    processes: int,
+    durability: Durability,
+    timing: "Timing",
+    place: PlaceOption,
+    view: View,
+) -> list[dict[str, Any]]:
+    """The records of all variants at one level of faults."""
+    from bench.counter import tell_of
+    from bench.details import level
+
+    def on_record(one: dict[str, Any]) -> None:
+        view.done(f"{one['variant']}: {tell_of(one)}")
+
+    return level(b, clients, processes, durability.value, timing, place, view.of(b), view.progress, on_record)
 
 
 COLUMNS: Final = (
@@ -116,4 +141,5 @@ COLUMNS: Final = (
     ("clients", field("clients", digits=0)),
     *COMMON,
     ("range", spread),
+    ("", lambda one: "peak" if one.get("peak") else ""),
 )

@@ -25,6 +25,10 @@ class View:
         """Something new has begun."""
         self._status.show(text)
 
+    def of(self, b: int) -> Callable[[str], None]:
+        """The same for steps at a level of faults."""
+        return lambda text: self.step(f"b={b}: {text}")
+
     def progress(self, text: str) -> None:
         """How far it is: only for a terminal, where the line is written over."""
         if self._status.interactive:
@@ -34,6 +38,10 @@ class View:
         """A line that stays."""
         self._status.clear()
         say(text)
+
+    def clear(self) -> None:
+        """Nothing goes on any more."""
+        self._status.clear()
 
     def __enter__(self) -> "View":
         return self
@@ -53,19 +61,39 @@ class Sink:
         """Whether standard output is free for people."""
         return self._json_to != "-"
 
-    def write(self, made: Figures, columns: Sequence[Column]) -> None:
-        """The document, as JSON where it was asked for, and as a table."""
-        from bench.measuring.document import as_text
+    def finish(
+        self,
+        made: Figures,
+        columns: Sequence[Column],
+        view: View,
+        plot_to: Path | None = None,
+        rows: Sequence[Figures] | None = None,
+    ) -> None:
+        """The document where it was asked for, a table of its results (or of ``rows``), plots."""
+        view.clear()
+        self._write(made, columns, made["results"] if rows is None else rows)
+        if plot_to is not None:
+            from bench.plots import plot
+
+            for path in plot([made], plot_to):
+                say(f"written: {path}")
+
+    def only_json(self, made: Figures) -> None:
+        """The document where it was asked for."""
+        from bench.measuring.document import as_text, save
 
         if self._json_to == "-":
             print(as_text(dict(made)), end="")
-            return
-        console().print(table_of(made["results"], columns))
-        for line in remarks(made["results"]):
-            console().print(line)
-        if self._json_to is not None:
-            Path(self._json_to).write_text(as_text(dict(made)))
+        elif self._json_to is not None:
+            save(dict(made), Path(self._json_to))
             say(f"written: {self._json_to}")
+
+    def _write(self, made: Figures, columns: Sequence[Column], rows: Sequence[Figures]) -> None:
+        if self.wants_table:
+            console().print(table_of(rows, columns))
+            for line in remarks(made["results"], columns):
+                console().print(line)
+        self.only_json(made)
 
 
 @contextlib.contextmanager
@@ -75,7 +103,7 @@ def sink(json_to: str | None, plot_to: Path | None = None) -> Iterator[Sink]:
         from bench.plots import require_matplotlib
 
         require_matplotlib()
-        _make(plot_to)
+        make_directory(plot_to)
     made = None
     if json_to is not None and json_to != "-":
         path = Path(json_to)
@@ -92,7 +120,8 @@ def sink(json_to: str | None, plot_to: Path | None = None) -> Iterator[Sink]:
         raise
 
 
-def _make(directory: Path) -> None:
+def make_directory(directory: Path) -> None:
+    """A directory to write to.  Raises LocalError."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         probe = directory / ".qunfs-bench"
@@ -158,12 +187,12 @@ COMMON: Final[tuple[Column, ...]] = (
 """Columns of every workload of closed loops."""
 
 
-def remarks(records: Sequence[Figures]) -> list[str]:
+def remarks(records: Sequence[Figures], columns: Sequence[Column]) -> list[str]:
     """What must be said below a table."""
     lines = []
     if any(one["disturbed"] for one in records):
         lines.append("* others used more than 5 % of the processors at each attempt: foreign_cpu in the JSON")
-    if any(one.get("projected_ops_per_s") for one in records):
+    if any(name.startswith("projected") for name, _ in columns):
         lines.append(
             "projected: not measured; (n/q) / the busiest server's CPU per request and round trip, were each server a "
             "machine of its own"

@@ -1,156 +1,190 @@
 """``qunfs bench postmark``: PostMark (paper, Table 4)."""
 
-import contextlib
-import dataclasses
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from qunfs.cli.bench.options import (
+    ONE_FAULT,
+    AttemptsOption,
+    FaultsOption,
+    JsonOption,
+    PlaceOption,
+    PlotOption,
+    RepeatOption,
+)
+from qunfs.cli.bench.output import Figures, View, field, number, sink, throughput
 from qunfs.cli.options import Durability, DurabilityOption
-from qunfs.cli.output import Status, say
 from qunfs.protocol.errors import LocalError
 
 if TYPE_CHECKING:
-    from bench.postmark import Counts, Progress, Result
+    from bench.postmark import Progress
 
 FILES: Final = 5000
 TRANSACTIONS: Final = 20000
+TIMEOUT_S: Final = 1.0
+ONLY_WITH_REPLICAS: Final = ("faults", "durability", "direct", "floor", "timeout", "place", "plot_to")
 
 
 def postmark(
-    faults: Annotated[
-        int, typer.Option("--faults", "-b", min=0, metavar="B", help="Malevolent replicas to tolerate.")
-    ] = 1,
-    durability: DurabilityOption = Durability.SYNC,
+    context: typer.Context,
+    faults: FaultsOption = ONE_FAULT,
+    durability: DurabilityOption = Durability.ASYNC,
     files: Annotated[int, typer.Option(min=1, metavar="N", help="Files that PostMark starts with.")] = FILES,
     transactions: Annotated[int, typer.Option(min=10, metavar="N", help="Transactions on them.")] = TRANSACTIONS,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="The same actions straight at MetadataService, without FUSE and PostMark.")
+    ] = False,
+    floor: Annotated[
+        bool, typer.Option("--floor", help="Also on a plain pyfuse3 passthrough, and on the directory underneath.")
+    ] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(min=0.0, max=86400.0, metavar="S", help="How long the kernel may believe attributes and names."),
+    ] = TIMEOUT_S,
+    repeat: RepeatOption = 1,
+    attempts: AttemptsOption = 3,
     plain: Annotated[
         Path | None,
-        typer.Option(
-            "--directory", metavar="PATH", help="Run in this directory instead, to have a figure beside ours."
-        ),
+        typer.Option("--directory", metavar="PATH", help="Run in this directory alone, with no replicas at all."),
     ] = None,
-    place: Annotated[
-        Path | None, typer.Option("--in", metavar="PATH", help="Where the temporary cluster goes; /tmp by default.")
-    ] = None,
-    json_to: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - is standard output.")
-    ] = None,
+    place: PlaceOption = None,
+    json_to: JsonOption = None,
+    plot_to: PlotOption = None,
 ) -> None:
     """Run PostMark.
 
-    It runs on a temporary cluster through a real mount, or with --directory in an ordinary directory.  Phases are
-    timed by our own clock and PostMark's counts are checked.  "transactions per second" covers the transaction
-    phase alone.
+    It runs on a temporary cluster through a real mount.  Phases are timed by our own clock and PostMark's counts are
+    checked.  "transactions per second" covers the transaction phase alone.  With --direct, what PostMark does is done
+    without it, and with --directory it runs in an ordinary directory.
 
     \b
     Example:
-      qunfs bench postmark --faults 1 --durability async --json -
+      qunfs bench postmark --faults 1 --floor --timeout 60
+      qunfs bench postmark --faults 0-5 --direct --json direct.json --plot plots
       qunfs bench postmark --directory /tmp
 
     Exit codes: 0 measured and the counts are right, 1 failed or counts are wrong, 2 wrong usage, 130 interrupted.
     """
+    _refuse_contradictions(context, plain, direct, floor)
+    from bench.measuring.document import document
     from bench.system import interruptible
 
-    with interruptible(), _output(json_to) as write:
-        if plain is None:
-            fields = _on_cluster(faults, durability.value, files, transactions, place)
+    given = {"size": (files, transactions), "repeat": repeat, "attempts": attempts}
+    with interruptible(), sink(json_to, plot_to) as out, View() as view:
+        if plain is not None:
+            records = [_in_directory(plain, view, given)]
         else:
-            fields = _on_directory(plain, files, transactions)
-        write(fields)
+            records = []
+            for b in faults:
+                if direct:
+                    records.append(_direct(b, durability, place, view, given))
+                else:
+                    records += _through_fuse(b, durability, place, view, given, timeout, floor and b == faults[0])
+        out.finish(document("postmark", records), COLUMNS, view, plot_to)
 
 
-def _on_cluster(b: int, durability: str, files: int, transactions: int, place: Path | None) -> dict[str, Any]:
-    from bench import postmark
+def _refuse_contradictions(context: typer.Context, plain: Path | None, direct: bool, floor: bool) -> None:
+    """An option that would have no effect is a mistake.  Raises typer.BadParameter."""
+
+    def is_given(name: str) -> bool:
+        source = context.get_parameter_source(name)
+        return source is not None and source.name != "DEFAULT"
+
+    names = {option.name: option.opts[0] for option in context.command.params}
+    if plain is not None:
+        for name in filter(is_given, ONLY_WITH_REPLICAS):
+            raise typer.BadParameter(f"--directory uses no replicas and no mount: leave out {names[name]}")
+    if direct and (floor or is_given("timeout")):
+        raise typer.BadParameter(f"--direct uses no mount: leave out {'--floor' if floor else '--timeout'}")
+
+
+def _direct(b: int, durability: Durability, place: Path | None, view: View, given: dict[str, Any]) -> dict[str, Any]:
+    from bench.service import direct_postmark
+    from bench.system import temporary_replicas
+
+    files, transactions = given["size"]
+    with temporary_replicas(b, durability.value, place, view.of(b)) as system:
+        one = direct_postmark(system, files, transactions, given["repeat"], given["attempts"], view.progress)
+    view.done(f"b={b}, direct: {one['ops_per_s']:,.0f} transactions/s")
+    return one
+
+
+def _through_fuse(
+    b: int, durability: Durability, place: Path | None, view: View, given: dict[str, Any], timeout: float, floor: bool
+) -> list[dict[str, Any]]:
+    """The records through FUSE, and with ``floor`` those of the passthrough and the directory."""
+    from bench import mounted
+    from bench.replicas import observed
     from bench.system import temporary_system
 
-    status = Status()
-    try:
-        with temporary_system(b, durability, place, status.show) as system:
-            expected = postmark.expected_counts(system.scratch, files, transactions)
-            result = postmark.run(
-                system.mountpoint, system.scratch, files, transactions, lambda progress: show(status, progress)
-            )
-            n, statistics = system.cluster.n, system.statistics()
-    finally:
-        status.clear()
-    check(result, expected)
-    return {"b": b, "n": n, "durability": durability, **as_fields(result), "statistics": statistics}
+    given = {**given, "watch": lambda progress: show(view, progress), "tell": view.progress}
+    options = f"attr_timeout={timeout},entry_timeout={timeout}"
+    records = []
+    with (
+        temporary_system(b, durability.value, place, view.of(b), options) as system,
+        observed(system) as servers,
+    ):
+        view.step(f"b={b}: PostMark on the mount")
+        records.append(mounted.on_mount(system, servers, **given))
+        if floor:
+            below = system.scratch / "below"
+            top = system.scratch / "passthrough"
+            below.mkdir()
+            top.mkdir()
+            view.step("PostMark on a plain pyfuse3 passthrough")
+            with mounted.passed_through(below, top, timeout) as pid:
+                records.append(mounted.on_directory(top, system.scratch, "passthrough", [pid], **given))
+            view.step("PostMark on the directory underneath")
+            records.append(mounted.on_directory(below, system.scratch, "directory", **given))
+            for one in records[1:]:
+                one["share_of_this"] = round(records[0]["ops_per_s"] / one["ops_per_s"], 4)
+        for one in records:
+            one["kernel_timeout_s"] = timeout
+    return records
 
 
-def _on_directory(directory: Path, files: int, transactions: int) -> dict[str, Any]:
+def _in_directory(directory: Path, view: View, given: dict[str, Any]) -> dict[str, Any]:
     import tempfile
 
-    from bench import postmark
+    from bench import mounted
 
-    status = Status()
+    given = {**given, "watch": lambda progress: show(view, progress), "tell": view.progress}
     try:
         with tempfile.TemporaryDirectory(prefix="qunfs-postmark-", dir=directory) as made:
-            scratch = Path(made)
-            run_in = scratch / "run"
-            run_in.mkdir()
-            expected = postmark.expected_counts(scratch, files, transactions)
-            result = postmark.run(run_in, scratch, files, transactions, lambda progress: show(status, progress))
+            one = mounted.on_directory(Path(made), Path(made), "directory", **given)
     except OSError as error:
         raise LocalError(f"{directory}: {error.strerror}; name a directory that you can write to") from error
-    finally:
-        status.clear()
-    check(result, expected)
-    return {"b": None, "n": None, "durability": None, "directory": str(directory), **as_fields(result)}
+    return {**one, "directory": str(directory)}
 
 
-def show(status: Status, progress: "Progress") -> None:
-    """How far PostMark is: written over on a terminal, elsewhere a line per phase and tenth."""
-    if not status.interactive:
-        status.show(f"PostMark: {progress.phase}" + (f" {progress.tenths} of 10" if progress.tenths else ""))
-        return
+def show(view: View, progress: "Progress") -> None:
+    """How far PostMark is."""
     done = f" {progress.share:.0%}" if progress.share is not None else ""
-    status.show(f"PostMark: {progress.phase}{done}, {progress.seconds:.0f} s")
+    view.progress(f"PostMark: {progress.phase}{done}, {progress.seconds:.0f} s")
 
 
-def check(result: "Result", expected: "Counts") -> None:
-    """Raises LocalError when PostMark met errors or did not do what it must."""
-    complaints = result.complaints(expected)
-    if complaints:
-        raise LocalError("; ".join(complaints))
+def _where(one: Figures) -> str:
+    return str(one["variant"]) if one["b"] is None else f"b={one['b']}, {one['variant']}"
 
 
-def as_fields(result: "Result") -> dict[str, Any]:
-    """A result as JSON fields; times in seconds."""
-    return {
-        "files": result.files,
-        "transactions": result.transactions,
-        "transactions_per_s": round(result.transactions_per_s, 1),
-        **dataclasses.asdict(result.counts),
-        "creation_s": round(result.creation_s, 3),
-        "transactions_s": round(result.transactions_s, 3),
-        "deletion_s": round(result.deletion_s, 3),
-    }
+def _phases(one: Figures) -> str:
+    return " / ".join(number(one[f"{phase}_s"], 1) for phase in ("creation", "transactions", "deletion"))
 
 
-@contextlib.contextmanager
-def _output(json_to: str | None) -> "Iterator[Any]":
-    """A function that prints a result; a JSON file is opened first, so that a wrong name costs no run."""
+def _counts(one: Figures) -> str:
+    return " / ".join(str(one[name]) for name in ("created", "read", "appended", "deleted"))
 
-    def write_text(fields: dict[str, Any]) -> None:
-        where = fields.get("directory") or f"b={fields['b']} (n={fields['n']}), {fields['durability']}"
-        print(f"{where}: {fields['transactions_per_s']} transactions per second")
-        print(", ".join(f"{fields[name]} {name}" for name in ("created", "read", "appended", "deleted")))
-        times = ", ".join(f"{phase} {fields[phase + '_s']:.1f} s" for phase in ("creation", "transactions", "deletion"))
-        print(times)
 
-    if json_to is None:
-        yield write_text
-    elif json_to == "-":
-        yield lambda fields: print(json.dumps(fields, indent=2))
-    else:
-        try:
-            file = open(json_to, "w")  # noqa: SIM115 - closed below
-        except OSError as error:
-            raise LocalError(f"{json_to}: {error.strerror}; name another file") from error
-        with file:
-            yield lambda fields: file.write(json.dumps(fields, indent=2) + "\n")
-        say(f"written: {json_to}")
+COLUMNS: Final = (
+    ("where", _where),
+    ("n", field("n", digits=0)),
+    ("durability", field("durability")),
+    ("transactions/s", throughput),
+    ("phases, s", _phases),
+    ("created / read / appended / deleted", _counts),
+    ("server us/request", field("server_cpu_us_per_request", "median")),
+    ("client us", field("client_cpu_us_per_op", digits=0)),
+    ("ours is", lambda one: f"{number(one['share_of_this'], 2)} of it" if "share_of_this" in one else ""),
+)
