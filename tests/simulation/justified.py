@@ -72,7 +72,7 @@ class Justification:
         if reply.status is Status.ANSWERED and reply.code is Code.OK:
             self._oracles.seen["duplicate hit"] += 1
         if reply.status is Status.REFUSED and request.operation is None:
-            if self._objection(request, _Shown(self, (*request.views, *request.evidence))) is None:
+            if self.objection(request) is None:
                 raise Violation(f"s{server} refused a {request.kind.name} of {objects} that its views justify")
             self._oracles.seen["unjustified and refused"] += 1
 
@@ -123,15 +123,18 @@ class Justification:
                         f"s{server} accepted {record}, shown {history} of {histories.obj:x}, which s{issuer} never had"
                     )
 
+    def objection(self, request: Request) -> str | None:
+        """Why what a request shows does not call for it."""
+        return self._objection(request, _Shown(self, (*request.views, *request.evidence)))
+
     def _objection(self, request: Request, shown: "_Shown") -> str | None:
-        """Why the views of a request do not call for it."""
         for view in request.views:
             if view.mask == 0 and request.kind is Kind.METHOD:
                 continue
             if not self._is_view(view.mask):
                 return f"{view.mask.bit_count()} histories of {view.obj:x} are no view"
             latest = _latest(view)
-            healthy = latest.kind is not Kind.BARRIER and shown.proves(latest)
+            healthy = any(r.kind is not Kind.BARRIER and shown.proves(r) for r in _all_latest(view))
             if request.kind is Kind.METHOD and not healthy:
                 return f"{latest} of {view.obj:x} is nothing to build on"
             if request.kind is Kind.BARRIER and healthy:
@@ -164,7 +167,13 @@ class Justification:
 
 
 def _latest(view: ObjectHistorySet) -> Candidate:
-    return max((history.latest for history, _ in view.groups), key=lambda r: r.lt)
+    return _all_latest(view)[0]
+
+
+def _all_latest(view: ObjectHistorySet) -> list[Candidate]:
+    """Those of the latest time: a liar may show a twisted copy of what everybody has."""
+    newest = max(history.latest.lt for history, _ in view.groups)
+    return [history.latest for history, _ in view.groups if history.latest.lt == newest]
 
 
 def _check_based(server: int, change: HistoryChanged) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qunfs.protocol.authenticator import MAC_BYTES
-from qunfs.protocol.classify import Request, setup
+from qunfs.protocol.classify import Request, RequestRefused, setup
 from qunfs.protocol.history import (
     ZERO,
     ZERO_HISTORY,
@@ -232,6 +232,18 @@ def test_a_copy_needs_one_barrier_in_the_whole_view() -> None:
     _judge(told, COPIED, _view(*[BARRED] * 5))
     with pytest.raises(Violation, match="were to be built on"):
         _judge(told, CARRIED, _view(*[BARRED] * 5))
+
+
+def test_a_twisted_copy_of_the_latest_record_does_not_make_an_object_unhealthy() -> None:
+    """A liar shows a record of the same time with something else in it; whose history comes first must not matter."""
+    twisted = ReplicaHistory((method(ONE.lt, (A,), (ONE.lt,)),))
+    judge = Justification(Told().oracles, Q)
+    for liar in (0, 4):
+        view = _view(*[twisted if server == liar else ReplicaHistory((ONE,)) for server in range(5)])
+        request = Request(Kind.BARRIER, 1, bytes(16), None, (view,))
+        assert "was healthy" in str(judge.objection(request))
+        with pytest.raises(RequestRefused, match="views show METHOD"):
+            setup(Q, request)
 
 
 def test_what_nobody_has_accepted_is_not_adopted() -> None:
