@@ -208,8 +208,8 @@ class Planner:
                     return Repair(prepared)
                 lacking = tuple(o for o in group if search.needs_barrier(o, source))
                 if lacking:
-                    in_place = all(search.classes[index][o].latest == source.lt for o in group)
-                    barriers.append((lacking, index, source if in_place else None))
+                    latest = all(search.classes[index][o].latest == source.lt for o in group)
+                    barriers.append((lacking, index, source if latest else None))
         if alone:
             incomplete = [source for source in incomplete if source.lt > greatest.lt]
         if incomplete:

@@ -329,6 +329,21 @@ def whoever_is_ahead_is_merely_preferred() -> None:
     rewrite(pl.Planner._masks, ("needed = mask & ahead", "needed = 0"))
 
 
+CHAINS = f"{SCENARIOS}::test_rivals_in_a_longer_chain_than_one_message_takes"
+
+
+@mutant("a chain of candidates is repaired from its greatest", "docs/protocol.md", CHAINS)
+def chains_are_read_as_a_whole() -> None:
+    """A repair reads the objects of all candidates that overlap, more than a message may name."""
+    rewrite(rp.repair, (" and len(need | plan.objects) <= _TOGETHER_MAX", ""))
+
+
+@mutant("a chain of candidates is repaired from its greatest", "docs/protocol.md", CHAINS)
+def the_greatest_waits_for_lesser_ones() -> None:
+    """The siblings of lesser candidates are asked for first, and the chain never ends."""
+    rewrite(pl.Planner._step, ("if alone:", "if False:"))
+
+
 @mutant("rotate among plans", REPAIR, PLANS)
 def one_plan_only() -> None:
     """The first plan is tried for ever."""
@@ -344,7 +359,7 @@ def inline_repair_for_ever() -> None:
 @mutant("siblings that a repair needs are read", REPAIR, PLANS)
 def siblings_are_not_read() -> None:
     """A joint record is given up when a sibling's histories are not at hand."""
-    rewrite(pl.Planner._step, ("if more:", "if False:"))
+    rewrite(pl.Planner._step, ("if incomplete:", "if False:"))
 
 
 @mutant("proofs pool over all replies", REPAIR, PLANS)

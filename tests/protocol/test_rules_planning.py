@@ -95,7 +95,7 @@ def test_no_inline_repair_below_something_later() -> None:
 
 def test_the_siblings_of_a_joint_record_are_read() -> None:
     shown = {A: [(ZERO, JOINT)] * 4 + [(ZERO,)] * 2}
-    assert _plan(shown, (A,)) == NeedObjects(frozenset((A, B)))
+    assert _plan(shown, (A,)) == NeedObjects(frozenset((A, B)), (A, B))
 
 
 def test_a_joint_record_is_repaired_on_all_its_objects() -> None:
