@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from tests.simulation.campaign import Campaign, Progress
-from tests.simulation.runner import Outcome, Workers, complaint, run
+from tests.simulation.runner import WORKLOADS, Outcome, Workers, complaint, run
 from tests.simulation.tally import Tally
-from tests.simulation.world import Plan
+from tests.simulation.world import DEFAULT_WORKLOAD, Plan
 
 STOPPED = 2
 
@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of a recursive threshold, not -b and -t",
     )
     parser.add_argument("--mode", choices=("safety", "liveness"), help="safety (default) or liveness")
+    parser.add_argument("--workload", choices=sorted(WORKLOADS), help="what clients work on (default ledgers)")
     parser.add_argument("--malevolent", type=int, help="exactly so many servers lie; more than b should be caught")
     parser.add_argument("--jobs", type=int, default=1, help="processes to use")
     parser.add_argument("--go-on", action="store_true", help="don't stop at the first violation")
@@ -68,7 +69,8 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.jobs < 1:
         parser.error("--jobs must be at least 1")
-    chosen = (arguments.b, arguments.t, arguments.mode, arguments.malevolent, arguments.levels or None)
+    given = (arguments.b, arguments.t, arguments.mode, arguments.malevolent, arguments.workload)
+    chosen = (*given, arguments.levels or None)
     if arguments.minutes is not None and any(choice is not None for choice in chosen):
         parser.error("--minutes goes through configurations and modes by itself")
     return arguments
@@ -89,8 +91,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _plan(arguments: argparse.Namespace, seed: int) -> Plan:
     b = 1 if arguments.b is None else arguments.b
-    mode = arguments.mode or "safety"
-    return Plan(seed, b, arguments.t, mode, arguments.malevolent, tuple(arguments.levels))
+    mode, workload = arguments.mode or "safety", arguments.workload or DEFAULT_WORKLOAD
+    return Plan(seed, b, arguments.t, mode, arguments.malevolent, tuple(arguments.levels), workload)
 
 
 @contextmanager

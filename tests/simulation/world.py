@@ -30,6 +30,7 @@ SECONDS_MAX: Final = 60.0
 OPERATIONS_MIN: Final = 20
 """A run that has seen fewer when its events or seconds are over goes on as long again, in fair weather."""
 ISOLATED_SECONDS_MAX: Final = 120.0
+DEFAULT_WORKLOAD: Final = "ledgers"
 ISOLATED: Final = 40
 ROGUES: Final = 50
 
@@ -46,7 +47,7 @@ class Plan:
     """How many servers lie; chance decides up to b when None."""
     levels: tuple[tuple[int, int], ...] = ()
     """Of a recursive threshold, in place of b and t; chance decides who lies, as many as may."""
-    workload: str = "ledgers"
+    workload: str = DEFAULT_WORKLOAD
     """What clients work on: ledgers and counters, or (files) a file system."""
 
 
