@@ -27,7 +27,10 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--seed", type=int, help="run this seed and print its trace")
     which.add_argument("--seeds", type=_range, metavar="A-B", help="run a range of seeds, such as 0-999")
     which.add_argument(
-        "--minutes", type=float, metavar="M", help="for so long run b=1, b=2 and b=1 t=2 in both modes, in turn"
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="for so long run both workloads with b=1, b=2 and b=1 t=2 in both modes",
     )
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed for --minutes (default 0)")
     parser.add_argument("-b", type=int, help="malevolent servers to tolerate (default 1)")
@@ -72,7 +75,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     given = (arguments.b, arguments.t, arguments.mode, arguments.malevolent, arguments.workload)
     chosen = (*given, arguments.levels or None)
     if arguments.minutes is not None and any(choice is not None for choice in chosen):
-        parser.error("--minutes goes through configurations and modes by itself")
+        parser.error("--minutes goes through workloads, configurations and modes by itself")
     return arguments
 
 

@@ -17,7 +17,7 @@ from qunfs.nfs.service import MetadataService
 from qunfs.nfs.types import nfsstat3
 from qunfs.objects import REGISTRY
 from qunfs.objects.genesis import genesis_rows
-from qunfs.objects.ids import ROOT, TOPOLOGY, is_directory
+from qunfs.objects.ids import RESERVED_MAX, ROOT, TOPOLOGY, is_directory
 from qunfs.protocol.client import Completion
 from qunfs.protocol.operation import Answer, Call, Credentials
 from tests.simulation.clients import ClientNode
@@ -27,7 +27,7 @@ from tests.simulation.files_rogue import FilesRogue
 from tests.simulation.oracles import Violation
 from tests.simulation.servers import BenignServer
 from tests.simulation.world import World
-from tests.support.file_work import Drawn, Tree, TreeWork, make_tree
+from tests.support.file_work import Drawn, TreeWork, make_tree
 from tests.support.local_qu import LocalQu
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 CRED: Final = Credentials(0, 0)
 PREY: Final = 7
 """How many objects adversaries are interested in at a time."""
+NOTED: Final = {nfsstat3.RETRY: "told to RETRY", nfsstat3.NFS3ERR_STALE: "told STALE"}
 TYPE_ROWS: Final = b"\x00t"
 
 Asked = tuple[Call, ...] | Call
@@ -164,7 +165,7 @@ class FilesWorld(World):
     def work_of(self, chance: Random) -> TreeWork:
         """What a client draws its procedures from; all clients know of the same objects."""
         work = TreeWork(chance, CRED, self.tree)
-        work.files, work.directories = self._work.files, self._work.directories
+        work.share(self._work)
         return work
 
     # ---- what its parts ask
@@ -189,15 +190,11 @@ class FilesWorld(World):
     def note(self, call: Call, answer: bytes) -> None:
         """Count what is rare among the answers of updates."""
         reply = parse_answer(answer)
-        if reply.status is nfsstat3.RETRY:
-            self.seen["RETRY"] += 1
-        elif reply.status is nfsstat3.NFS3ERR_EXIST:
-            self.seen["EXIST"] += 1
-        elif reply.status is nfsstat3.NFS3ERR_STALE:
-            self.seen["STALE"] += 1
+        if reply.status in NOTED:
+            self.seen[NOTED[reply.status]] += 1
         elif reply.ok and call.method == "dir.rename":
             moved, replaced = reply.result
-            self.seen["rename over something"] += bool(replaced)
+            self.seen["rename over another"] += bool(moved and replaced)
             self.seen["directory to another parent"] += TOPOLOGY in [obj for obj, _ in call.objects]
         self.seen["most objects of an update"] = max(self.seen["most objects of an update"], len(call.objects))
 
@@ -213,7 +210,8 @@ class FilesWorld(World):
         """An argument or answer, with the names of objects in place of their numbers."""
         if isinstance(value, tuple):
             return f"({', '.join(map(self.named, value))})"
-        return self.name_of(value) if value in self.oracles.established and not isinstance(value, bool) else repr(value)
+        is_number = isinstance(value, int) and value > RESERVED_MAX and value in self.oracles.established
+        return self.name_of(value) if is_number else repr(value)
 
     def describe(self, procedure: Procedure) -> str:
         """A procedure in words."""
@@ -248,4 +246,6 @@ class FilesWorld(World):
         known = sorted({*directories, *self._work.directories})
         gone = sorted(self._work.files - {file for file, _ in modes})[:3]
         files = [*sorted(file for file, _ in modes), *gone]
-        self._complete_alone(reader, [*((work.readdir(obj),) for obj in known), *((work.getattr(obj),) for obj in files)])
+        self._complete_alone(
+            reader, [*((work.readdir(obj),) for obj in known), *((work.getattr(obj),) for obj in files)]
+        )

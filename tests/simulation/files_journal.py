@@ -30,7 +30,9 @@ class TreeOracles(Oracles):
 
     def _there(self) -> dict[int, dict[bytes, bytes]]:
         """The newest established state of every object that is there, without what the protocol keeps."""
-        states = {o: {k: v for k, v in self.state(o).items() if k[:1] != b"\x00"} for o in self.objects if o != TOPOLOGY}
+        states = {
+            o: {k: v for k, v in self.state(o).items() if k[:1] != b"\x00"} for o in self.objects if o != TOPOLOGY
+        }
         return {obj: rows for obj, rows in states.items() if rows}
 
     def tree(self) -> tuple[frozenset[int], Entries, Modes]:

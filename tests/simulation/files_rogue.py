@@ -1,7 +1,7 @@
 """Malevolent clients at work on a file system: what other rogues do, with updates of names and attributes."""
 
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from qunfs.nfs.calls import changes_of
 from qunfs.nfs.types import sattr3
@@ -12,6 +12,10 @@ from tests.simulation.rogues import Rogue
 
 if TYPE_CHECKING:
     from tests.simulation.files import FilesWorld
+
+MAKING: Final = ("create", "mkdir")
+OTHERS_MAX: Final = 4
+"""How many updates it tries of which no new object tells whether they took effect: each doubles what may have been."""
 
 Made = tuple[str, tuple[int, ...], Any, str, Any, int]
 """Method, objects and argument; what the reference calls it, the argument there, and the number of a new object."""
@@ -25,6 +29,7 @@ class FilesRogue(Rogue):
     def __init__(self, world: "FilesWorld", index: int) -> None:
         super().__init__(world, index)
         self._remembered = True
+        self._others = 0
 
     def _prey(self) -> list[int]:
         return self.world.objects
@@ -67,7 +72,7 @@ class FilesRogue(Rogue):
         files, wheres = sorted(file for file, _ in modes), sorted(directories)
         where, name, mode = chance.choice(wheres), chance.choice("abc"), chance.randrange(0o1000)
         kind = chance.choice(("create", "create", "remove", "rename", "link", "setattr", "mkdir"))
-        if kind in ("create", "mkdir") or not bound:
+        if kind in MAKING or not bound or self._others >= OTHERS_MAX:
             makes_directory = kind == "mkdir"
             new = new_id(chance.randrange(64), self.world.quorums.n, makes_directory, chance.getrandbits)
             changes = changes_of(sattr3(mode=mode))
@@ -76,6 +81,7 @@ class FilesRogue(Rogue):
                 return "dir.mkdir", (where, new), (where, name.encode(), new, changes), kind, meaning, new
             argument = (where, name.encode(), new, changes, None)
             return "dir.create", (where, new), argument, "create", (where, name, mode, True), new
+        self._others += 1
         at, known, obj = chance.choice(bound)
         if kind == "remove":
             meaning = ((((at, known), obj),), "remove", (at, known))
@@ -85,7 +91,14 @@ class FilesRogue(Rogue):
             named = (at, *sorted({where, obj, replaced} - {at, 0}))
             argument = (at, known.encode(), where, name.encode(), obj, replaced, 0, None, False)
             ends = (((at, known), obj), ((where, name), replaced))
-            return "dir.rename", named, argument, "if bound", (ends, "rename", ((at, known), (where, name), "replace")), 0
+            return (
+                "dir.rename",
+                named,
+                argument,
+                "if bound",
+                (ends, "rename", ((at, known), (where, name), "replace")),
+                0,
+            )
         file = chance.choice(files)
         if kind == "link":
             return "dir.link", (where, file), (file, where, name.encode()), kind, (file, where, name), 0

@@ -37,7 +37,7 @@ Modes = frozenset[tuple[int, Mode]]
 
 
 def filesystem(method: str, argument: Any, states: States) -> tuple[Any, States]:
-    """A file system of files, symlinks and directories, all of it one object, whose state is (directories, names, modes).
+    """A file system, all of it one object, whose state is (directories, names, modes).
 
     Answers are a status and what belongs to it.  Objects are known by their numbers; whoever makes one says in the
     argument which number it was answered, if any.
@@ -170,7 +170,7 @@ def _rmdir(argument: Any, directories: frozenset[int], bound: Bound, modes: Kept
 
 
 def _rename(argument: Any, directories: frozenset[int], bound: Bound, modes: Kept) -> Outcome:
-    """The two names are looked up apart, each refusal is true when its directory is asked: so ``told`` decides which."""
+    """The two names are looked up apart, and a refusal holds when its directory is asked: ``told`` says which it was."""
     source, target, how, *told = argument
     moved, replaced = bound.get(source), bound.get(target)
     if source[0] not in directories or (told == ["STALE"] and target[0] not in directories):

@@ -147,7 +147,13 @@ def test_procedures_in_a_tree_that_changes_its_shape() -> None:
             status = operation.answer[0] if isinstance(operation.answer, tuple) else operation.answer
             seen[operation.method, str(status)] += 1
     refusals = {("rename", status) for status in ("STALE", "NOENT", "EXIST", "INVAL", "NOTEMPTY", "NOTDIR", "ISDIR")}
-    rare = refusals | {("create", "ISDIR"), ("create", "STALE"), ("link", "STALE"), ("readlink", "INVAL"), ("rmdir", "STALE")}
+    rare = refusals | {
+        ("create", "ISDIR"),
+        ("create", "STALE"),
+        ("link", "STALE"),
+        ("readlink", "INVAL"),
+        ("rmdir", "STALE"),
+    }
     assert not {case for case in rare if not seen[case]}, "no run saw these"
 
 

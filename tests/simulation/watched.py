@@ -49,7 +49,9 @@ Change = VersionAdded | HistoryChanged
 class WatchedStore(VersionStore):
     """A store whose ``changes`` are what happened since the last commit."""
 
-    def __init__(self, rows: MemoryRows, limits: Limits, genesis: Mapping[int, Mapping[bytes, bytes]] = NOTHING) -> None:
+    def __init__(
+        self, rows: MemoryRows, limits: Limits, genesis: Mapping[int, Mapping[bytes, bytes]] = NOTHING
+    ) -> None:
         super().__init__(rows, genesis, limits)
         self.changes: list[Change] = []
 

@@ -368,8 +368,8 @@ class World:
             bound = client.rounds_allowed + client.rounds_owed() - allowed
             if used > bound or self.clock.now - since > ISOLATED_SECONDS_MAX or not self.clock.step():
                 raise Violation(
-                    f"liveness: {client.under_way()} by {client.address}, alone, is not done after {used} round trips and "
-                    f"{self.clock.now - since:.1f} s; client { ({**client.client.counters}) }"
+                    f"liveness: {client.under_way()} by {client.address}, alone, is not done after {used} round trips "
+                    f"and {self.clock.now - since:.1f} s; client { ({**client.client.counters}) }"
                 )
         used = client.client.rpc.counters["round_trips"] - rounds
         self.seen["most rounds alone"] = max(self.seen["most rounds alone"], used)

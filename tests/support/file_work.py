@@ -160,6 +160,12 @@ class TreeWork(FileWork):
         super().__init__(chance, cred, tree)
         self.directories = list(tree.directories)
         """All that clients know of, the latest last; some are gone."""
+        self.entries = [(tree.top, "stays"), (tree.top, "goes")]
+        """Names that were there at some time, the latest last."""
+
+    def share(self, other: "TreeWork") -> None:
+        """Know what another knows, from now on."""
+        self.files, self.directories, self.entries = other.files, other.directories, other.entries
 
     def heard_of(self, objects: Iterable[int]) -> None:
         objects = list(objects)
@@ -180,18 +186,27 @@ class TreeWork(FileWork):
         """Those that the first directories have are among them."""
         return self.chance.choice(("a", "a", "b", "b", "goes", "stays"))
 
+    def _entry(self, kind: str) -> tuple[int, str]:
+        """A directory and a name; for what needs one that is there, most likely one that was."""
+        if kind in ("rename", "remove", "rmdir", "lookup") and self.chance.random() < 0.75:
+            return self.chance.choice(self.entries[-4:])
+        return self._somewhere(), self._some_name()
+
     def _drawn(self, kind: str) -> Drawn:
-        chance, cred, where, name = self.chance, self.cred, self._somewhere(), self._some_name()
+        chance, cred, (where, name) = self.chance, self.cred, self._entry(kind)
         file = chance.choice(sorted(self.files)) if self.files else where
         mode, entry = chance.randrange(0o1000), name.encode()
         if kind == "create":
             guarded = chance.random() < 0.4
+            self.entries.append((where, name))
             return Drawn(kind, (where, name, mode, guarded), self._create(where, name, mode, guarded))
         if kind == "mkdir":
             return Drawn(kind, (where, name), self._make((where, name), lambda s: s.mkdir(cred, where, entry)))
         if kind == "symlink":
             made = (where, name, f"to {mode}")
-            return Drawn(kind, made, self._make(made, lambda s: s.symlink(cred, where, entry, NO_CHANGE, made[2].encode())))
+            return Drawn(
+                kind, made, self._make(made, lambda s: s.symlink(cred, where, entry, NO_CHANGE, made[2].encode()))
+            )
         if kind == "rename":
             return self._rename(where, name)
         if kind == "remove":
@@ -219,6 +234,7 @@ class TreeWork(FileWork):
 
         async def procedure(service: MetadataService) -> tuple[Any, Any]:
             got = await service.rename(self.cred, *ends, HOW.index(how))
+            self.entries += [target] if got.moved else []
             return (source, target, how, status_of(got.status)), status_of(got.status)
 
         return Drawn("rename", (source, target, how), procedure)
@@ -241,6 +257,7 @@ class TreeWork(FileWork):
         async def procedure(service: MetadataService) -> tuple[Any, Any]:
             got = await call(service)
             self.heard_of([got.obj] if got.obj else [])
+            self.entries += [made[:2]] if got.obj else []
             return (*made, got.obj), (status_of(got.status), got.obj)
 
         return procedure
