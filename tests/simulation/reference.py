@@ -170,7 +170,7 @@ def _rmdir(argument: Any, directories: frozenset[int], bound: Bound, modes: Kept
 
 
 def _rename(argument: Any, directories: frozenset[int], bound: Bound, modes: Kept) -> Outcome:
-    """The two names are looked up apart, and a refusal holds when its directory is asked: ``told`` says which it was."""
+    """The names are looked up apart, and a refusal holds when its directory is asked: ``told`` says which it was."""
     source, target, how, *told = argument
     moved, replaced = bound.get(source), bound.get(target)
     if source[0] not in directories or (told == ["STALE"] and target[0] not in directories):
