@@ -1,8 +1,8 @@
 """A run whose clients work on a file system: procedures of the metadata service over the simulated network.
 
 What a client process does is what the FUSE client would: it runs procedures of :mod:`qunfs.nfs.service`, each a few
-queries and updates of one to five objects, and may die in the middle of one.  When all is over, somebody who knows
-nothing reads the whole tree through a quorum.
+queries and updates of one to five objects, and may die in the middle of one.  Objects come to be while a run goes on.
+When all is over, somebody who knows nothing reads the whole tree through a quorum.
 """
 
 from collections.abc import Coroutine, Generator, Sequence
@@ -176,10 +176,6 @@ class FilesWorld(World):
         first, others = self.oracles.objects[:4], self.oracles.objects[4:]
         alive = [obj for obj in others if len(self.oracles.established[obj]) > 1]
         return sorted({*first, *alive[4 - PREY :], *others[-1:]})
-
-    @objects.setter
-    def objects(self, value: Sequence[int]) -> None:
-        raise AttributeError
 
     def meet(self, objects: Sequence[tuple[int, str]]) -> None:
         """Somebody is going to name these objects to servers."""

@@ -137,6 +137,7 @@ class FilesJournal:
         self.seen["longest history searched"] = len(history)
         self.seen["most steps of a search"] = found.steps
         self.seen["procedures postponed"] += sum(procedure.postponed for procedure in self.operations)
+        self.seen["objects made by rogues"] += sum(bool(o.new) and self._may_have_made(o) for o in self._attempts)
         self.seen["procedures that may have taken effect"] += sum(o.answered is None for o in history)
         if found.verdict is Verdict.ILLEGAL:
             raise Violation(f"no order explains what clients were told of files: {found.why}")
