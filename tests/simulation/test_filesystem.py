@@ -138,7 +138,7 @@ def test_procedures_of_clients_at_work_together() -> None:
 def test_procedures_in_a_tree_that_changes_its_shape() -> None:
     """Directories are made, moved, replaced and removed, too."""
     seen: Counter[tuple[str, str]] = Counter()
-    for seed in range(100):
+    for seed in range(70):
         work = Workload(Random(seed), TreeWork)
         work.run()
         found = check(filesystem, work.history)
