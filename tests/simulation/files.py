@@ -92,9 +92,9 @@ class FilesClient(ClientNode):
     def under_way(self) -> str:
         return " and ".join(self.world.describe(procedure) for procedure, _, _ in self._running.values())
 
-    def crash(self) -> None:
-        self.world.seen["procedures cut short"] += len(self._running)
-        super().crash()
+    def procedures(self) -> int:
+        """How many it is in the middle of."""
+        return len(self._running)
 
     def submit_random(self) -> None:
         self.submit(self._work.draw_reading() if self.read_only else self._work.draw())
@@ -193,6 +193,10 @@ class FilesWorld(World):
             self.seen["rename over another"] += bool(moved and replaced)
             self.seen["directory to another parent"] += TOPOLOGY in [obj for obj, _ in call.objects]
         self.seen["most objects of an update"] = max(self.seen["most objects of an update"], len(call.objects))
+
+    def client_crashed(self, node: FilesClient) -> None:  # type: ignore[override]
+        self.seen["procedures cut short"] += node.procedures()
+        super().client_crashed(node)
 
     def name_of(self, obj: int) -> str:
         if obj in (ROOT, TOPOLOGY):
