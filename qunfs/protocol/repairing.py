@@ -50,8 +50,7 @@ class JointRead(Reading):
 
     def __init__(self, means: Means, objects: frozenset[int], wanted: tuple[int, ...], home: int) -> None:
         order = means.trust.preference(home).to_ask
-        ids, most = sorted(objects), means.limits.objects_per_operation_max
-        groups = tuple([tuple(ids[first : first + most]) for first in range(0, len(ids), most)])
+        groups = _grouped(objects, means.limits.objects_per_operation_max)
         super().__init__("READ", order, means.cache, groups, want_auth=True)
         self._means, self._wanted = means, wanted
 
@@ -67,3 +66,9 @@ class JointRead(Reading):
         if not self._means.quorums.contains_quorum(self.replied):
             return None
         return True if final or self._means.planner.method_views(self._wanted, frozenset()) is not None else None
+
+
+def _grouped(objects: frozenset[int], most: int) -> tuple[tuple[int, ...], ...]:
+    """The objects in order, in groups of so many."""
+    ids = sorted(objects)
+    return tuple([tuple(ids[first : first + most]) for first in range(0, len(ids), most)])
