@@ -73,10 +73,13 @@ class HistoryCache:
         """The histories held of an object, by server."""
         return {server: held.history for held in self.of(obj) for server in servers_of(held.servers)}
 
-    def authenticated(self, obj: int) -> dict[int, ReplicaHistory]:
-        """Those that are held with MACs and can be shown to others for all that is known of their servers and times."""
+    def authenticated(self, obj: int, least: bool = True) -> dict[int, ReplicaHistory]:
+        """Those that are held with MACs and can be shown to others for all that is known of their servers and times.
+
+        ``least``: what is shown is to be a view, so that late times are not left out when no quorum would remain.
+        """
         with_macs = {s: held.history for held in self.of(obj) if held.vectors for s in servers_of(held.servers)}
-        return self._trust.without_late({s: h for s, h in with_macs.items() if not self._trust.left_out(s)})
+        return self._trust.without_late({s: h for s, h in with_macs.items() if not self._trust.left_out(s)}, least)
 
     def vectors(self, shown: ObjectHistorySet) -> list[bytes]:
         """For each history of a set, in the order of its groups and then of their servers, its MACs for all servers."""

@@ -231,10 +231,13 @@ class Planner:
         return self._evidence(self._related(objects), self._quorums.n)
 
     def _evidence(self, objects: Iterable[int], servers: int) -> tuple[ObjectHistorySet, ...]:
-        """The histories held of some objects, of the so many least suspected servers that will do."""
+        """The histories held of some objects, of the so many least suspected servers that will do.
+
+        Evidence need not be of a quorum: a proof that only a liar's late history completes is refused for ever.
+        """
         sets = []
         for obj in sorted(objects):
-            held = self._cache.authenticated(obj)
+            held = self._cache.authenticated(obj, least=False)
             ranked = self._quorums.to_ask(0, self._ranked(obj, held), servers)
             if ranked:
                 sets.append(history_set(obj, held, ranked))

@@ -53,20 +53,34 @@ def repair(means: Means, wanted: tuple[int, ...], home: int, ahead: int = 0) -> 
 
 
 class JointRead(Reading):
-    """Current histories of some objects, read together at each server."""
+    """Current histories of some objects, read together at each server.
+
+    Siblings may come to be more than an operation has objects: then a message asks for several groups of them.
+    """
 
     __slots__ = ("_means", "_wanted")
 
     def __init__(self, means: Means, objects: frozenset[int], wanted: tuple[int, ...], home: int) -> None:
         order = means.trust.preference(home).to_ask
-        super().__init__("READ", order, means.cache, (tuple(sorted(objects)),), want_auth=True)
+        groups = _grouped(objects, means.limits.objects_per_operation_max)
+        super().__init__("READ", order, means.cache, groups, want_auth=True)
         self._means, self._wanted = means, wanted
 
     def items(self, claims: tuple[bytes, ...], _chosen: bool) -> tuple[QueryItem, ...]:
-        return (QueryItem(self.objects[0], claims, want_auth=True),)
+        items, place = [], 0
+        for group in self.objects:
+            items.append(QueryItem(group, claims[place : place + len(group)], want_auth=True))
+            place += len(group)
+        return tuple(items)
 
     def judge(self, final: bool) -> bool | None:
         """True when the wanted objects call for a METHOD, or when nobody else will reply soon."""
         if not self._means.quorums.contains_quorum(self.replied):
             return None
         return True if final or self._means.planner.method_views(self._wanted, frozenset()) is not None else None
+
+
+def _grouped(objects: frozenset[int], most: int) -> tuple[tuple[int, ...], ...]:
+    """The objects in order, in groups of so many."""
+    ids = sorted(objects)
+    return tuple([tuple(ids[first : first + most]) for first in range(0, len(ids), most)])

@@ -203,11 +203,11 @@ class Trust:
 
     # ---- times
 
-    def without_late(self, histories: dict[int, ReplicaHistory]) -> dict[int, ReplicaHistory]:
+    def without_late(self, histories: dict[int, ReplicaHistory], least: bool = True) -> dict[int, ReplicaHistory]:
         """The histories of some servers without those that are latest, when correct clocks may differ about them.
 
         A liar can go on making later ones, so that whoever has accepted what builds on them is always ahead of slower
-        clocks: a quorum that does without is shown first.
+        clocks: a quorum that does without is shown first.  With ``least`` no fewer than a quorum are left.
         """
         clock = self._wall_ns() // 1000
         late = [server for server, history in histories.items() if history.latest.lt.time > clock + _LATE_US]
@@ -219,7 +219,7 @@ class Trust:
         late.sort(key=lambda server: histories[server].latest.lt.time, reverse=True)
         kept = mask_of(list(histories))
         for server in late[: self._late.dropped]:
-            if self._quorums.contains_quorum(kept & ~(1 << server)):
+            if not least or self._quorums.contains_quorum(kept & ~(1 << server)):
                 kept &= ~(1 << server)
         return {server: history for server, history in histories.items() if kept >> server & 1}
 

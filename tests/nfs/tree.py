@@ -1,5 +1,7 @@
 """A check of everything that must hold in a namespace, on the rows themselves."""
 
+from collections.abc import Mapping
+
 from qunfs.objects.codes import ftype3
 from qunfs.objects.ids import ROOT, TOPOLOGY, is_directory
 from qunfs.objects.state import unpack_attributes, unpack_entry, unpack_header
@@ -8,7 +10,11 @@ from tests.support.local_qu import State
 
 def check_tree(state: State) -> dict[int, int]:
     """Raise unless the tree is whole; the number of names of every object that is there."""
-    objects = {obj: rows for obj, rows in state.dump().items() if obj != TOPOLOGY}
+    return check_objects({obj: rows for obj, rows in state.dump().items() if obj != TOPOLOGY})
+
+
+def check_objects(objects: Mapping[int, Mapping[bytes, bytes]]) -> dict[int, int]:
+    """The same of the rows of all objects but the topology's."""
     names = dict.fromkeys(objects, 0)
     subdirectories = dict.fromkeys(objects, 0)
     reached, todo = {ROOT}, [ROOT]

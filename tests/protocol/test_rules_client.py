@@ -6,16 +6,19 @@ import pytest
 
 from qunfs.protocol.client import BUFFERS, Client
 from qunfs.protocol.execution import Code
-from qunfs.protocol.history import ZERO, ZERO_HISTORY, Kind, LogicalTimestamp, ReplicaHistory, method
+from qunfs.protocol.history import ZERO, ZERO_HISTORY, Kind, LogicalTimestamp, ReplicaHistory, barrier, method
 from qunfs.protocol.history_cache import HistoryCache, to_claim
-from qunfs.protocol.messages import Culled, Shown, Status, UpdateReply
-from qunfs.protocol.planning import Identity
+from qunfs.protocol.messages import Culled, Query, Shown, Status, UpdateReply
+from qunfs.protocol.operation import Credentials, Operation
+from qunfs.protocol.planning import Identity, Planner
 from qunfs.protocol.quorum import servers_of, threshold
+from qunfs.protocol.repairing import JointRead
 from qunfs.protocol.trust import Trust
 from qunfs.protocol.update_round import Outcome, UpdateRound, _note_complaints
+from qunfs.protocol.wire import parse_to_server_untrusted
 from tests.protocol.scripted import A, B, C, Scripted
 from tests.protocol.talk import Talk
-from tests.simulation.objects import SIMULATED, unpack
+from tests.simulation.objects import LEDGER, SIMULATED, pack, unpack
 
 Q = threshold(1)
 RECORD = method(LogicalTimestamp(1, 0, 1, b"d" * 32), (A,), (ZERO.lt,))
@@ -225,6 +228,39 @@ def test_who_issued_bad_macs_to_more_than_can_lie_is_left_out() -> None:
     trust.accuse(3, 1)
     assert trust.left_out(3)
     assert 3 not in servers_of(trust.preference(A).view)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_proof_that_only_a_late_history_completes_is_none(late: bool) -> None:
+    """All servers would refuse it, again and again, and nothing would be repaired, though the object needs that."""
+    joint = method(LogicalTimestamp(1, 0, 1, b"j" * 32), (A, B), (ZERO.lt, ZERO.lt))
+    end_of_time = barrier(LogicalTimestamp((1 << 63) - 1, 1, 2, b"z" * 32), (B,), (joint.lt,))
+    trust = Trust(Q, lambda: 1_700_000_000_000_000_000)
+    cache = HistoryCache(Q, trust)
+    vectors = {server: bytes(16 * Q.n) for server in range(6)}
+    taken, liars = ReplicaHistory((ZERO, joint)), ReplicaHistory((ZERO, joint, *[end_of_time] * late))
+    cache.note((A,), (Shown(ZERO_HISTORY, b"?"),), 0b010000, vectors)
+    cache.note((A,), (Shown(taken, b"?"),), 0b001111, vectors)
+    cache.note((B,), (Shown(taken, b"?"),), 0b001111, vectors)
+    cache.note((B,), (Shown(liars, b"?"),), 0b100000, vectors)
+    planner = Planner(Q, cache, Identity(1, b"s" * 16), trust, 128)
+    argument = pack((b"entry", None))
+    operation = Operation((A,), (LEDGER,), "ledger.append", 1, argument, Credentials(0, 0), 1, A, b"s" * 16, 1)
+    assert (planner.method(operation, frozenset()) is None) is late
+
+
+def test_a_repair_of_many_siblings_reads_them_in_groups() -> None:
+    """Records of several objects each lead from one to the next: servers take no more than eight in one item."""
+    objects = frozenset(range(100, 120))
+    read = JointRead(_client()._means, objects, (100, 101), 100)
+    _, message = parse_to_server_untrusted(read.message(0), 1)
+    assert isinstance(message, Query)
+    assert [item.objects for item in message.items] == [
+        tuple(range(100, 108)),
+        tuple(range(108, 116)),
+        tuple(range(116, 120)),
+    ]
+    assert tuple(item.objects for item in message.items) == read.objects
 
 
 def test_what_a_client_says_that_it_holds() -> None:

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from tests.simulation.campaign import Campaign, Progress
-from tests.simulation.runner import Outcome, Workers, complaint, run
+from tests.simulation.runner import WORKLOADS, Outcome, Workers, complaint, run
 from tests.simulation.tally import Tally
-from tests.simulation.world import Plan
+from tests.simulation.world import DEFAULT_WORKLOAD, Plan
 
 STOPPED = 2
 
@@ -27,7 +27,10 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--seed", type=int, help="run this seed and print its trace")
     which.add_argument("--seeds", type=_range, metavar="A-B", help="run a range of seeds, such as 0-999")
     which.add_argument(
-        "--minutes", type=float, metavar="M", help="for so long run b=1, b=2 and b=1 t=2 in both modes, in turn"
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="for so long run both workloads with b=1, b=2 and b=1 t=2 in both modes",
     )
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed for --minutes (default 0)")
     parser.add_argument("-b", type=int, help="malevolent servers to tolerate (default 1)")
@@ -41,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of a recursive threshold, not -b and -t",
     )
     parser.add_argument("--mode", choices=("safety", "liveness"), help="safety (default) or liveness")
+    parser.add_argument("--workload", choices=sorted(WORKLOADS), help="what clients work on (default ledgers)")
     parser.add_argument("--malevolent", type=int, help="exactly so many servers lie; more than b should be caught")
     parser.add_argument("--jobs", type=int, default=1, help="processes to use")
     parser.add_argument("--go-on", action="store_true", help="don't stop at the first violation")
@@ -68,9 +72,10 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.jobs < 1:
         parser.error("--jobs must be at least 1")
-    chosen = (arguments.b, arguments.t, arguments.mode, arguments.malevolent, arguments.levels or None)
+    given = (arguments.b, arguments.t, arguments.mode, arguments.malevolent, arguments.workload)
+    chosen = (*given, arguments.levels or None)
     if arguments.minutes is not None and any(choice is not None for choice in chosen):
-        parser.error("--minutes goes through configurations and modes by itself")
+        parser.error("--minutes goes through workloads, configurations and modes by itself")
     return arguments
 
 
@@ -89,8 +94,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _plan(arguments: argparse.Namespace, seed: int) -> Plan:
     b = 1 if arguments.b is None else arguments.b
-    mode = arguments.mode or "safety"
-    return Plan(seed, b, arguments.t, mode, arguments.malevolent, tuple(arguments.levels))
+    mode, workload = arguments.mode or "safety", arguments.workload or DEFAULT_WORKLOAD
+    return Plan(seed, b, arguments.t, mode, arguments.malevolent, tuple(arguments.levels), workload)
 
 
 @contextmanager

@@ -1,12 +1,12 @@
-"""Seeds for as long as one likes: every configuration and mode in turn, each counted for itself."""
+"""Seeds for as long as one likes: every workload, configuration and mode in turn, each counted for itself."""
 
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from tests.simulation.runner import Outcome, Workers, options
-from tests.simulation.tally import Tally, markdown
+from tests.simulation.runner import WORKLOADS, Outcome, Workers, options
+from tests.simulation.tally import PATHS, Tally, markdown
 from tests.simulation.world import Plan
 
 FAULTS: Final = ((1, None), (2, None), (1, 2))
@@ -16,11 +16,16 @@ SHOWN_EVERY_S: Final = 5.0
 
 
 def in_turn(first: int) -> Iterator[Plan]:
-    """Each seed from the first on with every configuration in both modes, without end."""
+    """Each seed from the first on with every workload and configuration in both modes, without end."""
     for seed in itertools.count(first):
-        for b, t in FAULTS:
-            for mode in MODES:
-                yield Plan(seed, b, t, mode)
+        for workload in WORKLOADS:
+            for b, t in FAULTS:
+                for mode in MODES:
+                    yield Plan(seed, b, t, mode, workload=workload)
+
+
+def _first_turn() -> Iterator[Plan]:
+    return itertools.islice(in_turn(0), len(WORKLOADS) * len(FAULTS) * len(MODES))
 
 
 def until(plans: Iterable[Plan], deadline: float) -> Iterator[Plan]:
@@ -64,7 +69,7 @@ class Campaign:
 
     def __init__(self) -> None:
         self.all = Tally()
-        self._kinds = {options(plan): Tally() for plan in itertools.islice(in_turn(0), len(FAULTS) * len(MODES))}
+        self._kinds = {options(plan): Tally() for plan in _first_turn()}
         self._began = time.monotonic()
         self.seconds = 0.0
 
@@ -84,16 +89,17 @@ class Campaign:
         self.seconds = time.monotonic() - self._began
 
     def table(self) -> Iterator[str]:
-        """A row for each configuration and mode, and one for all."""
+        """A row for each workload, configuration and mode, and one for all."""
         heads = ["options", "seeds", "violations", "operations", "completed", "events", "longest history"]
         rows = [*((f"`{kind}`", tally) for kind, tally in self._kinds.items()), ("all", self.all)]
         yield from markdown(heads, ([kind, *_figures(tally)] for kind, tally in rows))
 
-    def sometimes(self, names: Iterable[str]) -> Iterator[str]:
-        """How often each configuration and mode walked the rare paths."""
+    def sometimes(self, workload: str) -> Iterator[str]:
+        """How often each configuration and mode with a workload walked its rare paths."""
+        kinds = [options(plan) for plan in _first_turn() if plan.workload == workload]
         yield from markdown(
-            ["path", *(f"`{kind}`" for kind in self._kinds)],
-            ([name, *(tally.total[name] for tally in self._kinds.values())] for name in names),
+            ["path", *(f"`{kind}`" for kind in kinds)],
+            ([name, *(self._kinds[kind].total[name] for kind in kinds)] for name in PATHS[workload]),
         )
 
 

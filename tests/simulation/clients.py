@@ -1,5 +1,6 @@
 """Correct clients: the production client state machine and the work it is given."""
 
+from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING, Final
 
@@ -9,7 +10,7 @@ from qunfs.protocol.operation import Call, Credentials
 from qunfs.protocol.planning import Identity
 from tests.simulation.journal import Done
 from tests.simulation.network import Address, Link
-from tests.simulation.objects import COUNTER, LEDGER, SIMULATED, pack, unpack
+from tests.simulation.objects import COUNTER, LEDGER, pack, unpack
 from tests.simulation.oracles import Violation
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 CREDENTIALS: Final = Credentials(1000, 1000)
 REDIAL_FIRST_S: Final = 0.05
 REDIAL_MAX_S: Final = 1.0
+ISOLATED_ROUNDS_MAX: Final = 80
+"""Round trips that an isolated client may need per operation and object; runs of the rules' model stay below 40."""
 
 
 class ClientNode:
@@ -35,7 +38,7 @@ class ClientNode:
         self.client = Client(
             Identity(index, self.chance.randbytes(16)),
             world.quorums,
-            SIMULATED,
+            world.registry,
             self.chance.random,
             world.limits,
             buffers=world.quorums.n * self.chance.choice((1, 2, 100)),
@@ -43,6 +46,9 @@ class ClientNode:
         self._links: dict[int, Link] = {}
         self._redial_wait: dict[int, float] = {}
         self._waiting: dict[int, Done] = {}
+        self._allowed: dict[int, int] = {}
+        self.rounds_allowed = 0
+        """Round trips that it might need, alone, for all that it has ever asked for and is not waiting for any more."""
         self._tick_at: float | None = None
         self.done = 0
 
@@ -73,9 +79,13 @@ class ClientNode:
         """Whether all it began has completed."""
         return not self._waiting
 
-    def under_way(self) -> list[Done]:
-        """What it has begun and not completed."""
-        return list(self._waiting.values())
+    def under_way(self) -> str:
+        """What it has begun and not completed, in words."""
+        return " and ".join(f"{done.what} of {self.world.names(done.objects)}" for done in self._waiting.values())
+
+    def rounds_owed(self) -> int:
+        """Round trips that it might need, alone, for what it is waiting for."""
+        return sum(self._allowed.values())
 
     # ---- connections
 
@@ -134,6 +144,7 @@ class ClientNode:
             if not completions:
                 break
             for completion in completions:
+                self.rounds_allowed += self._allowed.pop(completion.ticket)
                 self._complete(completion)
         due = self.client.next_tick()
         if due is not None and (self._tick_at is None or due < self._tick_at):
@@ -184,20 +195,32 @@ class ClientNode:
         """Begin an operation."""
         self._operations += 1
         name = f"{self._name}.{self._operations}".encode()
-        now = self.world.clock.now
-        self.client.wall_ns = self.world.clock.wall_ns(self.skew_s)
-        done = self.world.journal.begin(name, what, objects, now)
+        done = self.world.journal.begin(name, what, objects, self.world.clock.now)
         self.world.trace(f"{self.address} begins {name.decode()} {what} of {self.world.names(objects)}")
         call = self._call(what, name, objects)
         done.argument = unpack(call.argument)
         if what in ("append", "increment"):
             self.world.oracles.touched[name] = objects
             self.world.oracles.once.add(name)
-            ticket = self.client.submit_update(call, now)
+            ticket = self.ask_update(call)
         else:
-            ticket = self.client.submit_query([call], now)
+            ticket = self.ask_queries([call])
         self._waiting[ticket] = done
         self._settle()
+
+    def ask_update(self, call: Call) -> int:
+        """Hand an update to the state machine: its ticket."""
+        self.client.wall_ns = self.world.clock.wall_ns(self.skew_s)
+        ticket = self.client.submit_update(call, self.world.clock.now)
+        self._allowed[ticket] = ISOLATED_ROUNDS_MAX * (1 + len(call.objects))
+        return ticket
+
+    def ask_queries(self, calls: Sequence[Call]) -> int:
+        """Hand queries to the state machine: the ticket of all of them."""
+        self.client.wall_ns = self.world.clock.wall_ns(self.skew_s)
+        ticket = self.client.submit_query(calls, self.world.clock.now)
+        self._allowed[ticket] = sum(ISOLATED_ROUNDS_MAX * (1 + len(call.objects)) for call in calls)
+        return ticket
 
     def _call(self, what: str, name: bytes, objects: tuple[int, ...]) -> Call:
         kind = COUNTER if what in ("increment", "count") else LEDGER

@@ -94,6 +94,8 @@ class Justification:
             if isinstance(message, Adopt) and record == message.record:
                 if record not in self._oracles.acceptors:
                     raise Violation(f"s{server} adopted {record}, which no benign server had accepted")
+                if len(record.objects) > 1:
+                    self._oracles.seen["joint record adopted"] += 1
             elif isinstance(message, Update) and record.objects == tuple(v.obj for v in message.request.views):
                 self._check_request(server, record, message.request)
 

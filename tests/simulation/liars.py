@@ -36,7 +36,6 @@ from qunfs.protocol.store import MemoryRows
 from qunfs.protocol.wire import parse_reply_untrusted, parse_to_server_untrusted
 from tests.simulation.forgery import Forger
 from tests.simulation.network import Link
-from tests.simulation.objects import SIMULATED
 from tests.simulation.servers import Server
 from tests.simulation.watched import WatchedStore
 
@@ -65,9 +64,9 @@ class Liar(Server):
         persona = Random(f"{world.seed} persona of {index}")
         if persona.random() < 0.3:
             self._become(persona.choice(PERSONAS))
-        self._stores = [WatchedStore(MemoryRows(), world.limits) for _ in range(1 + self.twins)]
+        self._stores = [WatchedStore(MemoryRows(), world.limits, world.genesis) for _ in range(1 + self.twins)]
         self._lives = [
-            Replica(index, world.quorums, self.authenticator, SIMULATED, store, world.rights, world.limits)
+            Replica(index, world.quorums, self.authenticator, world.registry, store, world.rights, world.limits)
             for store in self._stores
         ]
         self._forger = Forger(world.oracles, chance)

@@ -22,19 +22,19 @@ class Oracles:
 
     def __init__(self, quorums: QuorumSystem, objects: Sequence[int], malevolent: Iterable[int]) -> None:
         self._quorums = quorums
-        self.objects = tuple(objects)
+        self.objects: list[int] = []
         self.malevolent = frozenset(malevolent)
         self.benign = [s for s in range(quorums.n) if s not in self.malevolent]
         self._liars = mask_of(sorted(self.malevolent))
-        self.histories = {s: dict.fromkeys(objects, ZERO_HISTORY) for s in self.benign}
-        self.archive = {(s, o): [ZERO_HISTORY] for s in self.benign for o in objects}
+        self.histories: dict[int, dict[int, ReplicaHistory]] = {s: {} for s in self.benign}
+        self.archive: dict[tuple[int, int], list[ReplicaHistory]] = {}
         """Every history that each benign server ever had."""
-        self._had = {which: {ZERO_HISTORY} for which in self.archive}
-        self.states: dict[tuple[int, LogicalTimestamp], State] = {(o, ZERO.lt): () for o in objects}
+        self._had: dict[tuple[int, int], set[ReplicaHistory]] = {}
+        self.states: dict[tuple[int, LogicalTimestamp], State] = {}
         self._answers: dict[LogicalTimestamp, bytes] = {}
         self._records: dict[LogicalTimestamp, Candidate] = {ZERO.lt: ZERO}
         self.acceptors: dict[Candidate, set[int]] = {}
-        self.established: dict[int, list[Candidate]] = {o: [ZERO] for o in objects}
+        self.established: dict[int, list[Candidate]] = {}
         self._proven: set[Candidate] = {ZERO}
         self._dead: set[Candidate] = set()
         """What benign servers have skipped, never to be established."""
@@ -43,6 +43,18 @@ class Oracles:
         self.once: set[bytes] = set()
         """Entries that take effect once: those of correct clients, and of others whose sessions servers remember."""
         self.seen: Counter[str] = Counter()
+        for obj in objects:
+            self.meet(obj)
+
+    def meet(self, obj: int, state: State = ()) -> None:
+        """Watch one more object, to which nobody has done anything."""
+        self.objects.append(obj)
+        for server in self.benign:
+            self.histories[server][obj] = ZERO_HISTORY
+            self.archive[server, obj] = [ZERO_HISTORY]
+            self._had[server, obj] = {ZERO_HISTORY}
+        self.states[obj, ZERO.lt] = state
+        self.established[obj] = [ZERO]
 
     def told(self, teller: str, server: int, ground: str, proof: bool, others: Sequence[int] = ()) -> None:
         """A correct client or server holds something against a server, which disagrees with others."""
@@ -201,7 +213,7 @@ class Oracles:
             at = chain.index(record)
             for older, newer in zip(chain[max(0, at - 1) : at + 1], chain[at : at + 2], strict=False):
                 self._check_chained(obj, older, newer)
-        self._check_effects()
+        self.check_effects()
         for obj in record.objects:
             self._check_visible(obj)
 
@@ -215,7 +227,7 @@ class Oracles:
         if lt != older.lt:
             raise Violation(f"fork: established {newer} does not descend from established {older} on {obj:x}")
 
-    def _check_effects(self) -> None:
+    def check_effects(self) -> None:
         """Multi-object atomicity and exactly once, in the newest established versions."""
         newest = {obj: self.entries(obj) for obj in self.objects}
         for obj, ledger in newest.items():

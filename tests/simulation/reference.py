@@ -30,20 +30,26 @@ def simulated(method: str, argument: Any, states: States) -> tuple[Any, States]:
 
 Entries = frozenset[tuple[int, str, int]]
 """(directory, name, object) of every name in a file system."""
-Modes = frozenset[tuple[int, int]]
+Mode = int | tuple[int, str]
+"""Of a file; a symlink's with its target."""
+Modes = frozenset[tuple[int, Mode]]
 """(file, mode) of every file."""
 
 
 def filesystem(method: str, argument: Any, states: States) -> tuple[Any, States]:
-    """A file system of plain files in directories, all of it one object, whose state is (directories, names, modes).
+    """A file system, all of it one object, whose state is (directories, names, modes).
 
-    Answers are a status and what belongs to it.  Objects are known by their numbers; whoever creates a file says in
-    the argument which number it was answered, if any.
+    Answers are a status and what belongs to it.  Objects are known by their numbers; whoever makes one says in the
+    argument which number it was answered, if any.
     """
     if method == "tree":
         return None, (argument,)
     directories, names, modes = cast("tuple[frozenset[int], Entries, Modes]", states[0])
     bound = {(directory, name): obj for directory, name, obj in names}
+    if method == "if bound":
+        expected, method, argument = argument
+        if any(bound.get(where, 0) != obj for where, obj in expected):
+            return None, states
     answer, changed = _METHODS[method](argument, directories, bound, dict(modes))
     if changed is None:
         return answer, states
@@ -54,11 +60,12 @@ def filesystem(method: str, argument: Any, states: States) -> tuple[Any, States]
 
 
 Bound = dict[tuple[int, str], int]
-Changed = tuple[frozenset[int], Bound, dict[int, int]]
+Kept = dict[int, Mode]
+Changed = tuple[frozenset[int], Bound, Kept]
 Outcome = tuple[Any, Changed | None]
 
 
-def _create(argument: Any, directories: frozenset[int], bound: Bound, modes: dict[int, int]) -> Outcome:
+def _create(argument: Any, directories: frozenset[int], bound: Bound, modes: Kept) -> Outcome:
     directory, name, mode, guarded, new = argument
     if directory not in directories:
         return ("STALE", 0), None
@@ -67,10 +74,33 @@ def _create(argument: Any, directories: frozenset[int], bound: Bound, modes: dic
         return ("OK", new), (directories, {**bound, (directory, name): new}, {**modes, new: mode})
     if guarded:
         return ("EXIST", 0), None
-    return ("OK", old) if old in modes else ("ISDIR", 0), None
+    if old in modes:
+        return ("OK", old) if isinstance(modes[old], int) else ("EXIST", 0), None
+    return ("ISDIR", 0), None
 
 
-def _lookup(argument: Any, directories: frozenset[int], bound: Bound, _: dict[int, int]) -> Outcome:
+def _mkdir(argument: Any, directories: frozenset[int], bound: Bound, modes: Kept) -> Outcome:
+    directory, name, new = argument
+    if directory not in directories:
+        return ("STALE", 0), None
+    if (directory, name) in bound:
+        return ("EXIST", 0), None
+    return ("OK", new), (directories | {new}, {**bound, (directory, name): new}, modes)
+
+
+def _symlink(argument: Any, directories: frozenset[int], bound: Bound, modes: Kept) -> Outcome:
+    directory, name, target, new = argument
+    return _create((directory, name, (0o777, target), True, new), directories, bound, modes)
+
+
+def _readlink(obj: Any, _: frozenset[int], bound: Bound, modes: Kept) -> Outcome:
+    if obj not in modes:
+        return ("STALE", ""), None
+    mode = modes[obj]
+    return ("INVAL", "") if isinstance(mode, int) else ("OK", mode[1]), None
+
+
+def _lookup(argument: Any, directories: frozenset[int], bound: Bound, _: Kept) -> Outcome:
     directory = argument[0]
     if directory not in directories:
         return ("STALE", 0), None
@@ -78,37 +108,44 @@ def _lookup(argument: Any, directories: frozenset[int], bound: Bound, _: dict[in
     return ("OK" if obj else "NOENT", obj), None
 
 
-def _readdir(directory: Any, directories: frozenset[int], bound: Bound, _: dict[int, int]) -> Outcome:
+def _readdir(directory: Any, directories: frozenset[int], bound: Bound, _: Kept) -> Outcome:
     if directory not in directories:
         return ("STALE", ()), None
     return ("OK", tuple(sorted((name, obj) for (where, name), obj in bound.items() if where == directory))), None
 
 
-def _getattr(obj: Any, _: frozenset[int], bound: Bound, modes: dict[int, int]) -> Outcome:
+def _getattr(obj: Any, directories: frozenset[int], bound: Bound, modes: Kept) -> Outcome:
+    """Status, mode (that of directories is not modelled) and link count."""
+    if obj in directories:
+        return ("OK", 0, 2 + sum(where == obj and what in directories for (where, _), what in bound.items())), None
     if obj not in modes:
         return ("STALE", 0, 0), None
-    return ("OK", modes[obj], list(bound.values()).count(obj)), None
+    mode = modes[obj]
+    return ("OK", mode if isinstance(mode, int) else mode[0], list(bound.values()).count(obj)), None
 
 
-def _setattr(argument: Any, directories: frozenset[int], bound: Bound, modes: dict[int, int]) -> Outcome:
+def _setattr(argument: Any, directories: frozenset[int], bound: Bound, modes: Kept) -> Outcome:
     obj, mode = argument
     if obj not in modes:
         return "STALE", None
-    return "OK", (directories, bound, {**modes, obj: mode})
+    old = modes[obj]
+    return "OK", (directories, bound, {**modes, obj: mode if isinstance(old, int) else (mode, old[1])})
 
 
-def _link(argument: Any, directories: frozenset[int], bound: Bound, modes: dict[int, int]) -> Outcome:
+def _link(argument: Any, directories: frozenset[int], bound: Bound, modes: Kept) -> Outcome:
     obj, directory, name = argument
     if directory not in directories:
         return "STALE", None
     if (directory, name) in bound:
         return "EXIST", None
+    if obj in directories:
+        return "PERM", None
     if obj not in modes:
         return "STALE", None
     return "OK", (directories, {**bound, (directory, name): obj}, modes)
 
 
-def _remove(argument: Any, directories: frozenset[int], bound: Bound, modes: dict[int, int]) -> Outcome:
+def _remove(argument: Any, directories: frozenset[int], bound: Bound, modes: Kept) -> Outcome:
     if argument[0] not in directories:
         return ("STALE", 0), None
     obj = bound.get(argument)
@@ -119,7 +156,9 @@ def _remove(argument: Any, directories: frozenset[int], bound: Bound, modes: dic
     return ("OK", obj), (directories, {key: value for key, value in bound.items() if key != argument}, modes)
 
 
-def _rmdir(argument: Any, directories: frozenset[int], bound: Bound, modes: dict[int, int]) -> Outcome:
+def _rmdir(argument: Any, directories: frozenset[int], bound: Bound, modes: Kept) -> Outcome:
+    if argument[0] not in directories:
+        return "STALE", None
     obj = bound.get(argument)
     if obj is None:
         return "NOENT", None
@@ -130,25 +169,65 @@ def _rmdir(argument: Any, directories: frozenset[int], bound: Bound, modes: dict
     return "OK", (directories - {obj}, {key: value for key, value in bound.items() if key != argument}, modes)
 
 
-def _rename(argument: Any, directories: frozenset[int], bound: Bound, modes: dict[int, int]) -> Outcome:
-    source, target, how = argument
+def _rename(argument: Any, directories: frozenset[int], bound: Bound, modes: Kept) -> Outcome:
+    """The names are looked up apart, and a refusal holds when its directory is asked: ``told`` says which it was."""
+    source, target, how, *told = argument
     moved, replaced = bound.get(source), bound.get(target)
-    if moved is None or (how == "exchange" and replaced is None):
+    if source[0] not in directories or (told == ["STALE"] and target[0] not in directories):
+        return "STALE", None
+    if moved is None:
+        return "NOENT", None
+    if target[0] not in directories:
+        return "STALE", None
+    if how == "exchange" and replaced is None:
         return "NOENT", None
     if how == "noreplace" and replaced is not None:
         return "EXIST", None
     if moved == replaced:
         return "OK", None
+    refusal = _rename_refusal(source, target, how, directories, bound)
+    if refusal:
+        return refusal, None
     after = {**bound, target: moved}
     if how == "exchange" and replaced is not None:
         after[source] = replaced
     else:
         del after[source]
+        directories -= {replaced}
     return "OK", (directories, after, modes)
+
+
+def _rename_refusal(source: Any, target: Any, how: str, directories: frozenset[int], bound: Bound) -> str:
+    moved, replaced = bound[source], bound.get(target)
+    if moved in _path(target[0], directories, bound):
+        return "INVAL"
+    if how == "exchange" and replaced in _path(source[0], directories, bound):
+        return "INVAL"
+    if replaced is None or how == "exchange":
+        return ""
+    if replaced == source[0]:
+        return "NOTEMPTY"
+    if replaced not in directories:
+        return "NOTDIR" if moved in directories else ""
+    if moved not in directories:
+        return "ISDIR"
+    return "NOTEMPTY" if any(where == replaced for where, _ in bound) else ""
+
+
+def _path(directory: int, directories: frozenset[int], bound: Bound) -> list[int]:
+    """A directory and those above it."""
+    parents = {obj: where for (where, _), obj in bound.items() if obj in directories}
+    path = [directory]
+    while path[-1] in parents:
+        path.append(parents[path[-1]])
+    return path
 
 
 _METHODS = {
     "create": _create,
+    "mkdir": _mkdir,
+    "symlink": _symlink,
+    "readlink": _readlink,
     "lookup": _lookup,
     "readdir": _readdir,
     "getattr": _getattr,

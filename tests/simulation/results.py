@@ -16,8 +16,8 @@ from typing import Final
 
 import qunfs.native
 from tests.simulation.campaign import FAULTS, Campaign
-from tests.simulation.runner import Workers, complaint, options
-from tests.simulation.tally import SOMETIMES, Tally, markdown
+from tests.simulation.runner import WORKLOADS, Workers, complaint, options
+from tests.simulation.tally import Tally, markdown
 from tests.simulation.world import Plan
 
 ROOT: Final = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
         with Workers(arguments.jobs) as workers:
             for _ in campaign.run(arguments.first, arguments.minutes, workers, _say):
                 pass
-            controls = [_control(workers, b, t) for b, t in FAULTS]
+            controls = [_control(workers, b, t, workload) for workload in WORKLOADS for b, t in FAULTS]
         mutants, all_killed = ("", True) if arguments.without_mutants else _mutants()
     except KeyboardInterrupt:
         _say("stopped by Ctrl-C")
@@ -65,9 +65,9 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _control(workers: Workers, b: int, t: int | None) -> tuple[Plan, Tally]:
+def _control(workers: Workers, b: int, t: int | None, workload: str) -> tuple[Plan, Tally]:
     """Seeds with one liar more than is tolerated."""
-    plans = [Plan(seed, b, t, malevolent=b + 1) for seed in range(CONTROLS)]
+    plans = [Plan(seed, b, t, malevolent=b + 1, workload=workload) for seed in range(CONTROLS)]
     _say(f"... control: {options(plans[0])}")
     return plans[0], Tally(workers.run(plans))
 
@@ -130,7 +130,13 @@ def _seeds(campaign: Campaign, jobs: int) -> Iterator[str]:
     )
     if campaign.all.violations:
         yield from ("", *(f"    {complaint(outcome).splitlines()[0]}" for outcome in campaign.all.violations))
-    yield from ("", "How often the rare paths were walked:", "", *campaign.sometimes(SOMETIMES))
+    for workload in WORKLOADS:
+        yield from (
+            "",
+            f"How often the rare paths were walked, working on {workload}:",
+            "",
+            *campaign.sometimes(workload),
+        )
 
 
 def _controls(controls: Sequence[tuple[Plan, Tally]]) -> Iterator[str]:

@@ -4,6 +4,7 @@ What they show of benign servers is authentic (MACs cannot be forged) but as sta
 sign whatever they ask for.
 """
 
+from collections.abc import Sequence
 from enum import Enum
 from random import Random
 from typing import TYPE_CHECKING
@@ -143,7 +144,7 @@ class Rogue:
     def _forged_copy(self) -> None:
         """A barrier that nobody has, high above an old version: whoever believed in it would copy that version."""
         chance, quorums = self.chance, self.world.quorums
-        obj = chance.choice(self.world.ledgers)
+        obj = chance.choice(self._prey())
         old = self._forger.archived(obj)
         high = old.latest.lt.time + 1 + chance.getrandbits(20)
         lt = LogicalTimestamp(high, 1, self.address.index, chance.randbytes(32))
@@ -180,8 +181,8 @@ class Rogue:
         if not self._operations:
             return
         operation = self._more.choice(self._operations[-4:])
-        views = self._current(self._some(self.world.quorums.q))
-        request = self._build({obj: views[obj] for obj in operation.objects}, Kind.METHOD, again=operation)
+        views = self._current(self._some(self.world.quorums.q), operation.objects)
+        request = self._build(views, Kind.METHOD, again=operation)
         if request is not None:
             benign = self.world.oracles.benign
             self._send_request(request, self._more.sample(benign, self._more.randint(1, len(benign))), {})
@@ -257,12 +258,18 @@ class Rogue:
             targets = chance.sample(self.world.oracles.benign, chance.choice((1, quorums.r, q - quorums.b)))
             self._send_request(request, targets, {})
 
-    def _current(self, servers: list[int]) -> dict[int, dict[int, ReplicaHistory]]:
+    def _prey(self) -> Sequence[int]:
+        """The objects that it may update."""
+        return self.world.ledgers
+
+    def _current(
+        self, servers: list[int], objects: Sequence[int] | None = None
+    ) -> dict[int, dict[int, ReplicaHistory]]:
         """What these servers have now, liars pretending to be one of the others."""
         oracles, like = self.world.oracles, self.world.mimicked()
         return {
             obj: {s: oracles.histories[like if s in oracles.malevolent else s][obj] for s in sorted(servers)}
-            for obj in self.world.objects
+            for obj in (self.world.objects if objects is None else objects)
         }
 
     # ---- making requests
@@ -302,15 +309,16 @@ class Rogue:
         else:
             objects = self._objects(classes, wanted) if again is None else again.objects
         kind = insist or classes[objects[0]].kind
-        if kind is Kind.METHOD:
-            objects = tuple(obj for obj in objects if obj in self.world.ledgers)
-            if not objects:
-                return None
-        if kind is Kind.COPY and not insist and chance.random() < 0.05:
-            kind = Kind.BARRIER
         operation = None
         if kind is Kind.METHOD:
-            operation = again or self._operation(objects)
+            operation = again or self._operation_on(tuple(obj for obj in objects if obj in self._prey()))
+            if operation is None:
+                return None
+            objects = operation.objects
+            for obj in objects:  # what nobody has heard of need not be shown
+                sets.setdefault(obj, ObjectHistorySet.of(obj, {}, 0))
+        if kind is Kind.COPY and not insist and chance.random() < 0.05:
+            kind = Kind.BARRIER
         evidence = tuple(sets[obj] for obj in sorted(sets) if obj not in objects) if chance.random() < 0.7 else ()
         session = bytes(16) if operation is None else operation.session
         return Request(kind, self.address.index, session, operation, tuple(sets[o] for o in objects), evidence)
@@ -357,6 +365,10 @@ class Rogue:
         if chance.random() < 0.35:
             objects |= {o for o in sorted(classes) if classes[o].kind is classes[first].kind and chance.random() < 0.6}
         return tuple(sorted(objects))
+
+    def _operation_on(self, objects: tuple[int, ...]) -> Operation | None:
+        """A new operation, if these objects are good for one."""
+        return self._operation(objects) if objects else None
 
     def _operation(self, objects: tuple[int, ...], like: Operation | None = None) -> Operation:
         """A new append; with the session and number of another one, if one is given."""

@@ -13,12 +13,14 @@ from multiprocessing import get_context, parent_process
 from types import TracebackType
 from typing import Final, Self
 
+from tests.simulation.files import FilesWorld
 from tests.simulation.oracles import Violation
 from tests.simulation.stories import STORIES
-from tests.simulation.world import Plan, World
+from tests.simulation.world import DEFAULT_WORKLOAD, Plan, World
 
 AHEAD: Final = 4
 """Runs per process that are under way or waiting: enough to keep all busy behind a long one."""
+WORKLOADS: Final[dict[str, type[World]]] = {"ledgers": World, "files": FilesWorld}
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Outcome:
 def run(plan: Plan, trace: Callable[[str], None] | None = None) -> Outcome:
     """One run.  An exception that no rule allows for is a violation too."""
     violation = None
-    world = STORIES.get(plan, World)(plan, trace)
+    world = STORIES.get(plan, WORKLOADS[plan.workload])(plan, trace)
     try:
         world.run()
     except Violation as error:
@@ -55,7 +57,8 @@ def options(plan: Plan) -> str:
         said = "--levels " + " ".join(f"{b},{t}" for b, t in plan.levels)
     else:
         said = f"-b {plan.b}" + ("" if plan.t is None else f" -t {plan.t}")
-    return f"{said} --mode {plan.mode}" + ("" if plan.malevolent is None else f" --malevolent {plan.malevolent}")
+    said += f" --mode {plan.mode}" + ("" if plan.malevolent is None else f" --malevolent {plan.malevolent}")
+    return said + ("" if plan.workload == DEFAULT_WORKLOAD else f" --workload {plan.workload}")
 
 
 def complaint(outcome: Outcome) -> str:

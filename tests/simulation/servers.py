@@ -11,7 +11,6 @@ from qunfs.protocol.history import Kind
 from qunfs.protocol.replica import Origin, Send
 from qunfs.protocol.store import MemoryRows
 from tests.simulation.network import Address, Link
-from tests.simulation.objects import SIMULATED
 from tests.simulation.oracles import Violation
 from tests.simulation.watched import WatchedReplica, WatchedStore
 
@@ -128,13 +127,13 @@ class BenignServer(Server):
         self.store.commit()
 
     def _boot(self) -> None:
-        self.store = WatchedStore(self._rows, self.world.limits)
         world = self.world
+        self.store = WatchedStore(self._rows, world.limits, world.genesis)
         self.replica = WatchedReplica(
             self.index,
             world.quorums,
             self.authenticator,
-            SIMULATED,
+            world.registry,
             self.store,
             world.rights,
             world.limits,
@@ -200,7 +199,7 @@ class BenignServer(Server):
         self.world.trace(f"{self.address} restarts")
         self.up = True
         self._boot()
-        self.world.oracles.restarted(self.index, {o: self.store.history(o) for o in self.world.objects})
+        self.world.oracles.restarted(self.index, {o: self.store.history(o) for o in self.world.oracles.objects})
         self.check_kept()
 
     def _check_held(self, objects: Set[int]) -> None:
@@ -211,7 +210,7 @@ class BenignServer(Server):
 
     def check_kept(self) -> None:
         """Every version whose record is in a history is there, and is what it was."""
-        for obj in self.world.objects:
+        for obj in self.world.oracles.objects:
             for record in self.store.history(obj).records:
                 if record.kind is not Kind.BARRIER:
                     held = self.store.has_version(obj, record.lt)

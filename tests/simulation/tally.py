@@ -25,6 +25,18 @@ SOMETIMES: Final = (
     "client crashes",
 )
 """Rare paths: a range of some length in which one was never walked comes from too kind a simulator."""
+_OF_FILES: Final = (
+    "rename over another",
+    "directory to another parent",
+    "existing file taken",
+    "told to RETRY",
+    "told STALE",
+    "joint record adopted",
+    "procedures cut short",
+)
+"""Rare paths of runs on a file system, beside the others."""
+PATHS: Final = {"ledgers": SOMETIMES, "files": SOMETIMES + _OF_FILES}
+"""Rare paths by workload."""
 
 
 class Tally:
@@ -34,6 +46,8 @@ class Tally:
         self.total: Counter[str] = Counter()
         """By name; those that begin with "longest" or "most" are maxima."""
         self.violations: list[Outcome] = []
+        self._paths = dict.fromkeys(SOMETIMES)
+        """In order; those of all workloads seen."""
         for outcome in outcomes:
             self.add(outcome)
 
@@ -44,6 +58,7 @@ class Tally:
             largest = name.startswith(("longest", "most"))
             total[name] = max(total[name], value) if largest else total[name] + value
         total["runs"] += 1
+        self._paths |= dict.fromkeys(PATHS[outcome.plan.workload])
         total["operations begun"] += outcome.operations
         total["operations completed"] += outcome.completed
         total["events"] += outcome.events
@@ -52,7 +67,7 @@ class Tally:
 
     def never(self) -> list[str]:
         """The rare paths that no run has walked."""
-        return [name for name in SOMETIMES if not self.total[name]]
+        return [name for name in self._paths if not self.total[name]]
 
     def lines(self) -> Iterator[str]:
         """All of it for a reader, the rare paths and the adversaries' doings apart."""
@@ -63,10 +78,10 @@ class Tally:
             f"{total['longest history']}"
         )
         yield "sometimes:"
-        for name in SOMETIMES:
+        for name in self._paths:
             yield f"{total[name] or 'never':>12}  {name}"
         yield "counters:"
-        for name in sorted(set(total) - set(SOMETIMES)):
+        for name in sorted(set(total) - set(self._paths)):
             yield f"{total[name]:>12}  {name}"
 
 

@@ -106,7 +106,7 @@ def test_workers_end_with_their_parent(campaign_process: subprocess.Popen[str]) 
 
 def test_a_campaign_counts_each_configuration_and_mode() -> None:
     campaign = Campaign()
-    for plan in (Plan(1), Plan(2), Plan(1, 1, 2, "liveness")):
+    for plan in (Plan(1), Plan(2), Plan(1, 1, 2, "liveness"), Plan(1, workload="files")):
         campaign.add(run(plan))
     table = list(campaign.table())
     assert [row.split(" | ")[:3] for row in table[2:]] == [
@@ -116,8 +116,16 @@ def test_a_campaign_counts_each_configuration_and_mode() -> None:
         ["| `-b 2 --mode liveness`", "0", "0"],
         ["| `-b 1 -t 2 --mode safety`", "0", "0"],
         ["| `-b 1 -t 2 --mode liveness`", "1", "0"],
-        ["| all", "3", "0"],
+        ["| `-b 1 --mode safety --workload files`", "1", "0"],
+        ["| `-b 1 --mode liveness --workload files`", "0", "0"],
+        ["| `-b 2 --mode safety --workload files`", "0", "0"],
+        ["| `-b 2 --mode liveness --workload files`", "0", "0"],
+        ["| `-b 1 -t 2 --mode safety --workload files`", "0", "0"],
+        ["| `-b 1 -t 2 --mode liveness --workload files`", "0", "0"],
+        ["| all", "4", "0"],
     ]
+    for workload, path in (("ledgers", "inline_repair"), ("files", "told STALE")):
+        assert sum(row.startswith(f"| {path} | ") for row in campaign.sometimes(workload)) == 1
 
 
 def test_what_no_run_saw_is_named(violating: Outcome) -> None:
@@ -141,5 +149,6 @@ def test_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "| inline_repair | ",
         "## Controls",
         "`-b 2 --mode safety --malevolent 3`",
+        "`-b 1 --mode safety --malevolent 2 --workload files`",
     ):
         assert part in text

@@ -20,12 +20,14 @@ from qunfs.objects.ids import ROOT
 from qunfs.protocol.operation import Answer, Call, Credentials
 from tests.simulation.linearizability import Operation, Verdict, check
 from tests.simulation.reference import filesystem
-from tests.support.file_work import FileWork, Procedure, make_tree
+from tests.support.file_work import FileWork, Procedure, TreeWork, make_tree
 from tests.support.local_qu import START_NS, LocalQu, State
 
 CRED = Credentials(0, 0)
 CLIENTS = 4
 OPERATIONS = 40
+MAKING = ("create", "mkdir", "symlink")
+"""Procedures of which nobody knows, when they are given up, which number the new object has got."""
 
 
 @coroutine
@@ -60,13 +62,13 @@ class Core(LocalQu):
 class Workload:
     """Clients at work on a directory tree that one of them made."""
 
-    def __init__(self, chance: Random) -> None:
+    def __init__(self, chance: Random, kind: type[FileWork] = FileWork) -> None:
         self.chance = chance
         first = Core(1, None)
         cores = [first, *[Core(i, first.state) for i in range(2, CLIENTS + 1)]]
         self.services = [MetadataService(core, 6, Random(i).getrandbits) for i, core in enumerate(cores)]
         tree = _alone(make_tree(self.services[0], CRED, ROOT))
-        self.work = FileWork(chance, CRED, tree)
+        self.work = kind(chance, CRED, tree)
         self.history = [Operation("tree", "tree", ("fs",), -1.0, tree.initial(), -0.5)]
 
     def run(self) -> None:
@@ -84,7 +86,7 @@ class Workload:
                     busy[client] = (running, drawn.method, at, drawn.argument)
                 continue
             running, method, began, argument = busy[client]
-            if method != "create" and self.chance.random() < 0.01:
+            if method not in MAKING and self.chance.random() < 0.01:
                 running.close()
                 del busy[client]
                 self.history.append(Operation(f"p{at}", method, ("fs",), began, argument))
@@ -131,6 +133,28 @@ def test_procedures_of_clients_at_work_together() -> None:
     for rare in (("remove", "STALE"), ("rename", "EXIST"), ("rmdir", "NOTEMPTY"), ("rmdir", "OK"), ("link", "EXIST")):
         assert seen[rare] > 0, f"no run saw: {rare}"
     assert not any(status == "JUKEBOX" for _, status in seen)
+
+
+def test_procedures_in_a_tree_that_changes_its_shape() -> None:
+    """Directories are made, moved, replaced and removed, too."""
+    seen: Counter[tuple[str, str]] = Counter()
+    for seed in range(70):
+        work = Workload(Random(seed), TreeWork)
+        work.run()
+        found = check(filesystem, work.history)
+        assert found.verdict is Verdict.LEGAL, f"seed {seed}: {found.verdict.value} {found.why}"
+        for operation in work.history[1:]:
+            status = operation.answer[0] if isinstance(operation.answer, tuple) else operation.answer
+            seen[operation.method, str(status)] += 1
+    refusals = {("rename", status) for status in ("STALE", "NOENT", "EXIST", "INVAL", "NOTEMPTY", "NOTDIR", "ISDIR")}
+    rare = refusals | {
+        ("create", "ISDIR"),
+        ("create", "STALE"),
+        ("link", "STALE"),
+        ("readlink", "INVAL"),
+        ("rmdir", "STALE"),
+    }
+    assert not {case for case in rare if not seen[case]}, "no run saw these"
 
 
 def test_a_wrong_answer_is_noticed() -> None:

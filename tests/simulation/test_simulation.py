@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.campaign import FAULTS
+from tests.simulation.campaign import FAULTS, MODES
 from tests.simulation.oracles import Violation
 from tests.simulation.runner import Workers, complaint, run
 from tests.simulation.tally import Tally
@@ -30,6 +30,12 @@ LIVENESS = [
     pytest.param(2, None, range(1000, 1060), id="b=2"),
     pytest.param(1, 2, range(1000, 1050), id="b=1,t=2"),
 ]
+FILES = [
+    pytest.param(1, None, range(1000, 1036), range(1000, 1012), id="b=1"),
+    pytest.param(2, None, range(1000, 1008), range(1000, 1004), id="b=2"),
+    pytest.param(1, 2, range(1000, 1008), range(1000, 1004), id="b=1,t=2"),
+]
+"""Safety and liveness, on a file system."""
 FOUND_OUT = (
     "proof of wrong-answer",
     "proof of wrong-data",
@@ -56,7 +62,6 @@ def _sound(workers: Workers, plans: list[Plan]) -> Tally:
         assert outcome.operations >= 20, outcome
         assert outcome.events >= 300, outcome
         tally.add(outcome)
-    assert not tally.never(), "no run saw these"
     assert tally.total["histories legal"] >= 0.9 * len(plans), "too many histories were too long or given up"
     return tally
 
@@ -65,13 +70,26 @@ def _sound(workers: Workers, plans: list[Plan]) -> Tally:
 def test_safety(workers: Workers, b: int, t: int | None, seeds: range) -> None:
     """Arbitrary faults; and clients find out who lies."""
     tally = _sound(workers, [Plan(seed, b, t) for seed in seeds])
+    assert not tally.never(), "no run saw these"
     assert [found for found in FOUND_OUT if not tally.total[found]] == [], "no run saw these"
 
 
 @pytest.mark.parametrize(("b", "t", "seeds"), LIVENESS)
 def test_liveness(workers: Workers, b: int, t: int | None, seeds: range) -> None:
     """Faults stop, t servers stay faulty, b of them lying: a correct client alone gets everything done."""
-    _sound(workers, [Plan(seed, b, t, "liveness") for seed in seeds])
+    tally = _sound(workers, [Plan(seed, b, t, "liveness") for seed in seeds])
+    assert not tally.never(), "no run saw these"
+
+
+@pytest.mark.parametrize(("b", "t", "safety", "liveness"), FILES)
+def test_files(workers: Workers, b: int, t: int | None, safety: range, liveness: range) -> None:
+    """Both, with clients that run procedures of the metadata service: a serial order of them explains all answers."""
+    both = zip(MODES, (safety, liveness), strict=True)
+    plans = [Plan(seed, b, t, mode, workload="files") for mode, seeds in both for seed in seeds]
+    tally = _sound(workers, plans)
+    if len(plans) > 40:
+        assert not tally.never(), "no run saw these"
+    assert not tally.total["procedures postponed"]
 
 
 def test_recursive_thresholds() -> None:

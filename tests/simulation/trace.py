@@ -10,13 +10,6 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
-def name_of(world: "World", obj: int) -> str:
-    """A letter for each object: lower case for ledgers, upper case for counters."""
-    if obj in world.counters:
-        return chr(ord("A") + world.counters.index(obj))
-    return chr(ord("a") + world.ledgers.index(obj))
-
-
 def short(lt: LogicalTimestamp) -> str:
     """A timestamp as the paper prints it, with enough of the digest to tell contenders apart."""
     if lt.time == 0:
@@ -33,7 +26,7 @@ def record(world: "World", value: Candidate) -> str:
     """A record: kind, timestamp and what it is conditioned on."""
     if value.kind is Kind.ZERO:
         return "ZERO"
-    on = " ".join(f"{name_of(world, o)}<-{short(value.conditioned_on(o))}" for o in value.objects)
+    on = " ".join(f"{world.name_of(o)}<-{short(value.conditioned_on(o))}" for o in value.objects)
     again = "" if value.starts_segment or value.kind is not Kind.COPY else f" segment {short(value.src)}"
     return f"{value.kind.name} {short(value.lt)} by c{value.lt.client} {on}{again}"
 
@@ -44,7 +37,7 @@ def show(world: "World", server: int, changes: Sequence[Change]) -> Iterator[str
         if not isinstance(change, HistoryChanged):
             continue
         old, new = change.old, change.new
-        name = name_of(world, change.obj)
+        name = world.name_of(change.obj)
         if new.latest.lt > old.latest.lt:
             if change.obj == new.latest.objects[0]:
                 yield f"s{server} accepts {record(world, new.latest)}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from qunfs.protocol.admission import Rights
 from qunfs.protocol.authenticator import Authenticator
@@ -14,6 +15,8 @@ from qunfs.protocol.store import Difference, MemoryRows
 from qunfs.protocol.versions import VersionStore
 
 State = tuple[tuple[bytes, bytes], ...]
+NOTHING: Final[Mapping[int, Mapping[bytes, bytes]]] = {}
+"""The genesis of stores whose objects all begin empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,10 @@ Change = VersionAdded | HistoryChanged
 class WatchedStore(VersionStore):
     """A store whose ``changes`` are what happened since the last commit."""
 
-    def __init__(self, rows: MemoryRows, limits: Limits) -> None:
-        super().__init__(rows, {}, limits)
+    def __init__(
+        self, rows: MemoryRows, limits: Limits, genesis: Mapping[int, Mapping[bytes, bytes]] = NOTHING
+    ) -> None:
+        super().__init__(rows, genesis, limits)
         self.changes: list[Change] = []
 
     def add_version(

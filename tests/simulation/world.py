@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from qunfs.protocol.history import Candidate, LogicalTimestamp
 from qunfs.protocol.limits import DEFAULT_LIMITS
@@ -16,11 +16,12 @@ from tests.simulation.journal import Journal
 from tests.simulation.justified import Justification
 from tests.simulation.liars import Liar
 from tests.simulation.network import Address, Network, Weather
+from tests.simulation.objects import SIMULATED
 from tests.simulation.oracles import Oracles, Violation
 from tests.simulation.rogues import Rogue
 from tests.simulation.servers import READ_ONLY, READ_WRITE, BenignServer
-from tests.simulation.trace import name_of, show
-from tests.simulation.watched import Change
+from tests.simulation.trace import show
+from tests.simulation.watched import NOTHING, Change
 
 STORM_EVENTS: Final = 3_000
 """How long the worst of it lasts; then faults get rarer, or clients might never have done anything."""
@@ -28,9 +29,8 @@ EVENTS_MAX: Final = 12_000
 SECONDS_MAX: Final = 60.0
 OPERATIONS_MIN: Final = 20
 """A run that has seen fewer when its events or seconds are over goes on as long again, in fair weather."""
-ISOLATED_ROUNDS_MAX: Final = 80
-"""Round trips that an isolated client may need per operation and object; runs of the rules' model stay below 40."""
 ISOLATED_SECONDS_MAX: Final = 120.0
+DEFAULT_WORKLOAD: Final = "ledgers"
 ISOLATED: Final = 40
 ROGUES: Final = 50
 
@@ -47,13 +47,19 @@ class Plan:
     """How many servers lie; chance decides up to b when None."""
     levels: tuple[tuple[int, int], ...] = ()
     """Of a recursive threshold, in place of b and t; chance decides who lies, as many as may."""
+    workload: str = DEFAULT_WORKLOAD
+    """What clients work on: ledgers and counters, or (files) a file system."""
 
 
 class World:
     """A run in progress."""
 
+    CLIENT: type[ClientNode] = ClientNode
+    ROGUE: type[Rogue] = Rogue
+
     def __init__(self, plan: Plan, trace: Callable[[str], None] | None = None) -> None:
         sizes = f"{plan.levels}" if plan.levels else f"{plan.b} {plan.t}"
+        self.registry, self.genesis = SIMULATED, NOTHING
         self.plan, self.seed = plan, f"{sizes} {plan.mode} {plan.seed}"
         chance = self.chance = Random(self.seed)
         self.clock = Clock()
@@ -68,9 +74,8 @@ class World:
             sync_chunk_bytes=chance.choice((32, 256 * 1024)),
         )
         self._make_objects()
-        self.oracles = Oracles(self.quorums, self.objects, self._choose_liars())
+        self._make_oracles()
         self.justification = Justification(self.oracles, self.quorums)
-        self.journal = Journal(self.oracles, self.counters)
         self._make_weather()
         self._make_servers()
         self._make_clients()
@@ -82,6 +87,10 @@ class World:
         self.ledgers = sorted(chance.getrandbits(61) + 1 for _ in range(chance.choice((1, 2, 3, 3, 4))))
         self.counters = sorted(chance.getrandbits(61) + 1 for _ in range(chance.choice((0, 1, 1))))
         self.objects = sorted(self.ledgers + self.counters)
+
+    def _make_oracles(self) -> None:
+        self.oracles = Oracles(self.quorums, self.objects, self._choose_liars())
+        self.journal = Journal(self.oracles, self.counters)
 
     def _choose_liars(self) -> list[int]:
         if not self.plan.levels:
@@ -150,10 +159,10 @@ class World:
         chance = self.chance
         self._incarnations = 0
         self._loops = chance.choice((1, 1, 2, 3))
-        self.clients = [ClientNode(self, i, 0, self._loops) for i in range(1, self._correct)]
+        self.clients = [self.CLIENT(self, i, 0, self._loops) for i in range(1, self._correct)]
         if self._reader is not None:
-            self.clients.append(ClientNode(self, self._reader, 0, 1, read_only=True))
-        self.rogues = [Rogue(self, ROGUES + i) for i in range(chance.choice((0, 1, 2)))]
+            self.clients.append(self.CLIENT(self, self._reader, 0, 1, read_only=True))
+        self.rogues = [self.ROGUE(self, ROGUES + i) for i in range(chance.choice((0, 1, 2)))]
         self._operations_wanted = chance.choice((20, 25, 40)) if self.plan.mode == "safety" else 20
         self._faults_on = True
         self._extent = 1
@@ -191,7 +200,7 @@ class World:
         """A client process dies and another takes over its principal."""
         node.crash()
         self._incarnations += 1
-        successor = ClientNode(self, node.address.index, self._incarnations, self._loops, node.read_only)
+        successor = self.CLIENT(self, node.address.index, self._incarnations, self._loops, node.read_only)
         self.clients[self.clients.index(node)] = successor
         self.clock.after(0.01, successor.start)
 
@@ -200,9 +209,15 @@ class World:
         if self._trace is not None:
             self._trace(f"{self.clock.now:10.6f}  {line}")
 
+    def name_of(self, obj: int) -> str:
+        """A letter for each object: lower case for ledgers, upper case for counters."""
+        if obj in self.counters:
+            return chr(ord("A") + self.counters.index(obj))
+        return chr(ord("a") + self.ledgers.index(obj))
+
     def names(self, objects: Sequence[int]) -> str:
         """Objects by the letters of the trace."""
-        return "".join(name_of(self, obj) for obj in objects)
+        return "".join(map(self.name_of, objects))
 
     # ---- running it
 
@@ -221,6 +236,7 @@ class World:
                 self._abate()
         if self.plan.mode == "liveness":
             self._isolate()
+        self._conclude()
         self.journal.finish()
         for server in self.servers:
             if isinstance(server, BenignServer):
@@ -231,6 +247,9 @@ class World:
             client.check_evidence()
         self.seen.update(self.oracles.seen)
         self.seen.update(self.journal.seen)
+
+    def _conclude(self) -> None:
+        """Do what belongs to the run and not to its faults."""
 
     def _work_done(self) -> bool:
         return not self.more_work() and self.clock.events >= 300 and all(client.idle() for client in self.clients)
@@ -300,14 +319,18 @@ class World:
             self._stop(self.servers[index])
         self.trace(f"from here on {old.address} is alone")
         self.clients = [old]
-        self._await(old, [(done.what, done.objects) for done in old.under_way()])
+        self._await(old)
         self._complete_alone(old, self._tasks(self._survivor_chance))
         old.crash()
+        self._complete_alone(self._newcomer(), self._tasks(self.chance))
+
+    def _newcomer(self) -> ClientNode:
+        """A client that knows nothing and is alone."""
         self.trace("from here on a new client is alone")
-        client = ClientNode(self, ISOLATED, 0, loops=0)
+        client = self.CLIENT(self, ISOLATED, 0, loops=0)
         self.clients = [client]
         client.start()
-        self._complete_alone(client, self._tasks(self.chance))
+        return client
 
     def _choose_crashed(self) -> list[int]:
         malevolent, benign = sorted(self.oracles.malevolent), self.oracles.benign
@@ -321,7 +344,7 @@ class World:
         server.up = False
         server.drop_links()
 
-    def _tasks(self, chance: Random) -> list[tuple[str, tuple[int, ...]]]:
+    def _tasks(self, chance: Random) -> Sequence[tuple[Any, ...]]:
         tasks: list[tuple[str, tuple[int, ...]]] = []
         for obj in chance.sample(self.objects, len(self.objects)):
             first = "increment" if obj in self.counters else "append"
@@ -331,22 +354,22 @@ class World:
         joint = tuple(sorted(chance.sample(self.ledgers, min(3, len(self.ledgers)))))
         return [*tasks, ("append", joint), ("fetch", joint)]
 
-    def _complete_alone(self, client: ClientNode, tasks: Sequence[tuple[str, tuple[int, ...]]]) -> None:
-        for what, objects in tasks:
-            client.submit(what, objects)
-            self._await(client, [(what, objects)])
+    def _complete_alone(self, client: ClientNode, tasks: Sequence[tuple[Any, ...]]) -> None:
+        for task in tasks:
+            client.submit(*task)
+            self._await(client)
 
-    def _await(self, client: ClientNode, tasks: Sequence[tuple[str, tuple[int, ...]]]) -> None:
+    def _await(self, client: ClientNode) -> None:
         """Let a client complete what it has begun."""
         rounds, since = client.client.rpc.counters["round_trips"], self.clock.now
-        bound = sum(ISOLATED_ROUNDS_MAX * (1 + len(objects)) for _, objects in tasks)
+        allowed = client.rounds_allowed
         while not client.idle():
             used = client.client.rpc.counters["round_trips"] - rounds
+            bound = client.rounds_allowed + client.rounds_owed() - allowed
             if used > bound or self.clock.now - since > ISOLATED_SECONDS_MAX or not self.clock.step():
-                whats = " and ".join(f"{what} of {self.names(objects)}" for what, objects in tasks)
                 raise Violation(
-                    f"liveness: {whats} by {client.address}, alone, is not done after {used} round trips and "
-                    f"{self.clock.now - since:.1f} s; client { ({**client.client.counters}) }"
+                    f"liveness: {client.under_way()} by {client.address}, alone, is not done after {used} round trips "
+                    f"and {self.clock.now - since:.1f} s; client { ({**client.client.counters}) }"
                 )
         used = client.client.rpc.counters["round_trips"] - rounds
         self.seen["most rounds alone"] = max(self.seen["most rounds alone"], used)
