@@ -19,18 +19,19 @@ def repair(means: Means, wanted: tuple[int, ...], home: int, ahead: int = 0) -> 
     more objects than fit into one read, the greatest is repaired by itself and then everything looked at anew.
     """
     need = aim = everything = frozenset(wanted)
-    turn = 0
+    turn, alone = 0, False
     while True:
         if turn > 1:  # before the read: a plan must not outlive the histories it shows
             means.trust.reconsider()
             yield means.backoff(turn)
         read = JointRead(means, need, tuple(sorted(aim)), home)
         yield read
-        plan = means.planner.repair(need, tuple(sorted(aim)), turn, ahead if turn == 0 else 0, aim != everything)
+        plan = means.planner.repair(need, tuple(sorted(aim)), turn, ahead if turn == 0 else 0, alone)
         if isinstance(plan, Ready):
             if aim == everything:
                 return
             need = aim = everything
+            alone = False
             continue
         if isinstance(plan, NeedObjects) and len(need | plan.objects) <= _TOGETHER_MAX:
             need |= plan.objects
@@ -38,6 +39,7 @@ def repair(means: Means, wanted: tuple[int, ...], home: int, ahead: int = 0) -> 
         turn += 1
         if isinstance(plan, NeedObjects):
             need = aim = frozenset(plan.greatest)
+            alone = True
             continue
         if isinstance(plan, Stuck):
             means.counters["stuck"] += 1
@@ -53,34 +55,20 @@ def repair(means: Means, wanted: tuple[int, ...], home: int, ahead: int = 0) -> 
 
 
 class JointRead(Reading):
-    """Current histories of some objects, read together at each server.
-
-    Siblings may come to be more than an operation has objects: then a message asks for several groups of them.
-    """
+    """Current histories of some objects, read together at each server."""
 
     __slots__ = ("_means", "_wanted")
 
     def __init__(self, means: Means, objects: frozenset[int], wanted: tuple[int, ...], home: int) -> None:
         order = means.trust.preference(home).to_ask
-        groups = _grouped(objects, means.limits.objects_per_operation_max)
-        super().__init__("READ", order, means.cache, groups, want_auth=True)
+        super().__init__("READ", order, means.cache, (tuple(sorted(objects)),), want_auth=True)
         self._means, self._wanted = means, wanted
 
     def items(self, claims: tuple[bytes, ...], _chosen: bool) -> tuple[QueryItem, ...]:
-        items, place = [], 0
-        for group in self.objects:
-            items.append(QueryItem(group, claims[place : place + len(group)], want_auth=True))
-            place += len(group)
-        return tuple(items)
+        return (QueryItem(self.objects[0], claims, want_auth=True),)
 
     def judge(self, final: bool) -> bool | None:
         """True when the wanted objects call for a METHOD, or when nobody else will reply soon."""
         if not self._means.quorums.contains_quorum(self.replied):
             return None
         return True if final or self._means.planner.method_views(self._wanted, frozenset()) is not None else None
-
-
-def _grouped(objects: frozenset[int], most: int) -> tuple[tuple[int, ...], ...]:
-    """The objects in order, in groups of so many."""
-    ids = sorted(objects)
-    return tuple([tuple(ids[first : first + most]) for first in range(0, len(ids), most)])

@@ -7,7 +7,6 @@ from qunfs.objects import invocation as inv
 from qunfs.protocol import admission as ad
 from qunfs.protocol import authenticator as au
 from qunfs.protocol import planning as pl
-from qunfs.protocol import repairing as rp
 from qunfs.protocol import replica as r
 from tests.mutants.mutant import become, mutant, rewrite
 
@@ -114,16 +113,6 @@ def late_histories_need_no_macs() -> None:
 def late_times_are_evidence() -> None:
     """A proof that a liar's late history completes is shown for ever, and refused, and nothing is repaired."""
     rewrite(pl.Planner._evidence, ("least=False", "least=True"))
-
-
-@mutant(
-    "no message names more objects at once than servers take",
-    "DESIGN 3, client (repair)",
-    "tests/protocol/test_rules_client.py::test_a_repair_of_many_siblings_reads_them_in_groups",
-)
-def siblings_read_in_one_item() -> None:
-    """A repair that comes to many siblings is taken for malformed, and the client for broken."""
-    rewrite(rp._grouped, ("ids = sorted(objects)", "ids = sorted(objects); most = len(ids)"))
 
 
 @mutant(

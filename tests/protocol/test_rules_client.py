@@ -8,14 +8,12 @@ from qunfs.protocol.client import BUFFERS, Client
 from qunfs.protocol.execution import Code
 from qunfs.protocol.history import ZERO, ZERO_HISTORY, Kind, LogicalTimestamp, ReplicaHistory, barrier, method
 from qunfs.protocol.history_cache import HistoryCache, to_claim
-from qunfs.protocol.messages import Culled, Query, Shown, Status, UpdateReply
+from qunfs.protocol.messages import Culled, Shown, Status, UpdateReply
 from qunfs.protocol.operation import Credentials, Operation
 from qunfs.protocol.planning import Identity, Planner
 from qunfs.protocol.quorum import servers_of, threshold
-from qunfs.protocol.repairing import JointRead
 from qunfs.protocol.trust import Trust
 from qunfs.protocol.update_round import Outcome, UpdateRound, _note_complaints
-from qunfs.protocol.wire import parse_to_server_untrusted
 from tests.protocol.scripted import A, B, C, Scripted
 from tests.protocol.talk import Talk
 from tests.simulation.objects import LEDGER, SIMULATED, pack, unpack
@@ -247,20 +245,6 @@ def test_a_proof_that_only_a_late_history_completes_is_none(late: bool) -> None:
     argument = pack((b"entry", None))
     operation = Operation((A,), (LEDGER,), "ledger.append", 1, argument, Credentials(0, 0), 1, A, b"s" * 16, 1)
     assert (planner.method(operation, frozenset()) is None) is late
-
-
-def test_a_repair_of_many_siblings_reads_them_in_groups() -> None:
-    """Records of several objects each lead from one to the next: servers take no more than eight in one item."""
-    objects = frozenset(range(100, 120))
-    read = JointRead(_client()._means, objects, (100, 101), 100)
-    _, message = parse_to_server_untrusted(read.message(0), 1)
-    assert isinstance(message, Query)
-    assert [item.objects for item in message.items] == [
-        tuple(range(100, 108)),
-        tuple(range(108, 116)),
-        tuple(range(116, 120)),
-    ]
-    assert tuple(item.objects for item in message.items) == read.objects
 
 
 def test_what_a_client_says_that_it_holds() -> None:
