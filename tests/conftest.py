@@ -28,10 +28,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "pure: replaces or extends parts of modules that may be compiled")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What runs in one process, one after the other: tests of one file may share a cluster."""
+    if item.get_closest_marker("xdist_group") is None:
+        item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for item in items:  # what runs in one process, one after the other: tests of one file may share a cluster
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     if COMPILED:
         pure = [item for item in items if item.get_closest_marker("pure") is not None]
         config.hook.pytest_deselected(items=pure)

@@ -91,7 +91,12 @@ def waits(program: subprocess.Popen) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
 def test_a_program_that_waits_can_be_killed(stuck: OneReplica, number: int) -> None:
-    with subprocess.Popen(["mkdir", stuck.m / f"d{number}"]) as program:
+    def as_from_a_terminal() -> None:
+        """Background jobs of scripts, and so what they start, ignore SIGINT and SIGQUIT."""
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
+
+    with subprocess.Popen(["mkdir", stuck.m / f"d{number}"], preexec_fn=as_from_a_terminal) as program:
         eventually(lambda: waits(program))
         program.send_signal(number)
         assert program.wait(PATIENCE_S) == -number

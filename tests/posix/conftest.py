@@ -84,12 +84,15 @@ def here(place: Path) -> Iterator[Path]:
         os.umask(mask)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """All that works in one place shares that."""
+    item.add_marker(pytest.mark.xdist_group(f"posix {MOUNT if MOUNT in item.nodeid else PLAIN}"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """On the mount, what is listed as different must be different."""
     listed = {test: difference for difference in DIFFERENCES for test in difference.tests}
     for item in items:
-        if item.path.parent == HERE:  # all that works in one place shares that
-            item.add_marker(pytest.mark.xdist_group(f"posix {MOUNT if MOUNT in item.nodeid else PLAIN}"))
         if isinstance(item, pytest.Function) and item.path.parent == HERE and MOUNT in item.nodeid:
             difference = listed.get((item.path.stem.removeprefix("test_"), item.originalname.removeprefix("test_")))
             if difference is not None:
