@@ -12,7 +12,7 @@ import trio
 
 from fuse_client.interrupts import requesters
 from qunfs.nfs.types import nfsstat3
-from qunfs.protocol.errors import OperationGivenUp
+from qunfs.protocol.errors import OperationGivenUp, OperationRefused
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +130,9 @@ def _fuse_error(name: str, error: Exception) -> pyfuse3.FUSEError:
         return pyfuse3.FUSEError(errno_of(error.status))
     if isinstance(error, OperationGivenUp):
         return pyfuse3.FUSEError(errno.EINTR)
+    if isinstance(error, OperationRefused):  # cluster.toml does not let this client act for that user
+        log.warning("%s: %s", name, error)
+        return pyfuse3.FUSEError(errno.EACCES)
     if isinstance(error, OSError):  # from the contents folder: full, over quota, out of descriptors
         log.warning("%s: %s", name, error)
         return pyfuse3.FUSEError(error.errno or errno.EIO)

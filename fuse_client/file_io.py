@@ -18,9 +18,10 @@ import trio
 
 from fuse_client.contents import ContentStore, is_marked, mark, unmark, write_all
 from fuse_client.errors import GONE, StatusError
-from fuse_client.files import Files, Handle, OpenFile, mode_once_written
+from fuse_client.files import Files, Handle, OpenFile, may_write, mode_once_written
 from qunfs.nfs.service import MetadataService
 from qunfs.nfs.types import fattr3, nfsstat3, sattr3
+from qunfs.protocol.errors import OperationRefused
 from qunfs.protocol.operation import Credentials
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,8 @@ class FileIO:
         try:
             await self._refresh(file, credentials, looked_up)
             writing = flags & os.O_ACCMODE != os.O_RDONLY
+            if writing and not may_write(file.known, credentials):  # the kernel went by older attributes
+                raise StatusError(nfsstat3.NFS3ERR_ACCES)
             takes_over = writing and file.known.size == 0 and not self._is_here(file)
             if flags & os.O_TRUNC or takes_over:
                 await self.resize(file, sattr3(size=0), credentials)
@@ -153,7 +156,7 @@ class FileIO:
         file.note_change(owner, max(status.st_mtime_ns, file.known.mtime))
         try:
             await self._report(file)
-        except StatusError as error:  # the file stays dirty, and this mount shows what it has
+        except (StatusError, OperationRefused) as error:  # the file stays dirty, and this mount shows what it has
             log.warning("object %x: recording its last write failed with %s", file.object, error)
         self._void(file.object)
 
@@ -230,13 +233,11 @@ class FileIO:
 
     async def _report(self, file: OpenFile) -> None:
         if file.dirty and not file.removed:
-            changes, ctime = file.changes, file.known.ctime
-            if file.mtime > ctime:
-                ctime = file.mtime
+            changes, before = file.changes, file.known.ctime
             await self._send_granted(file, self._changes_of(file), file.writer)
             self._settle(file, changes)
-            if not file.dirty:
-                self._files.reported(file, ctime, file.known)
+            if not file.dirty and file.mtime > before:  # otherwise it would not show that anything has changed
+                self._files.reported(file, file.mtime, file.known)
 
     def _changes_of(self, file: OpenFile) -> sattr3:
         return sattr3(
@@ -278,7 +279,10 @@ class FileIO:
         mode = mode_once_written(file.known, credentials)
         if owner.uid == 0 and mode != file.known.mode:
             new = new._replace(mode=mode)
-        await self._send(file, new, owner)
+        try:
+            await self._send(file, new, owner)
+        except OperationRefused:  # this client may not act for the owner
+            raise StatusError(nfsstat3.NFS3ERR_ACCES) from None
 
     def _settle(self, file: OpenFile, changes: int) -> None:
         """The attribute object knows all changes up to number ``changes``."""

@@ -276,6 +276,17 @@ def _remember(values: OrderedDict[int, T], obj: int, value: T, values_max: int =
         values.popitem(last=False)
 
 
+def may_write(attributes: fattr3, who: Credentials) -> bool:
+    """Whether the mode of a file lets somebody write."""
+    if who.uid == 0:
+        return True
+    if who.uid == attributes.uid:
+        bit = stat.S_IWUSR
+    else:
+        bit = stat.S_IWGRP if attributes.gid in (who.gid, *who.groups) else stat.S_IWOTH
+    return bool(attributes.mode & bit)
+
+
 def mode_once_written(attributes: fattr3, writer: Credentials) -> int:
     """The mode that SETATTR leaves when somebody has written: the same rule as for local files."""
     mode = attributes.mode

@@ -44,6 +44,9 @@ _FLAGS_AT: Final = 9 - 3
 _EXIT_CODE_AT: Final = 52 - 3
 """Fields of /proc/PID/stat behind the program's name, which is the second."""
 
+_GONE: Final = ("Z", "X")
+"""States of threads that nobody has waited for yet."""
+
 requesters: Final[dict[trio.lowlevel.Task, int]] = {}
 """Who waits for the answer of each request under way that is interruptible, by the task that handles it."""
 
@@ -54,6 +57,8 @@ def is_dying(thread: int, proc: Path = _PROC) -> bool:
         status = (proc / str(thread) / "status").read_text(errors="replace")
         stat = (proc / str(thread) / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
+        return False
+    if stat[0] in _GONE:  # another thread waits, with what this one opened
         return False
     masks = {name: int(value, 16) for name, value in _signal_lines(status)}
     pending = masks.get("SigPnd", 0) | masks.get("ShdPnd", 0)

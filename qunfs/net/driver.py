@@ -151,7 +151,7 @@ class QuClient:
     def give_up(self, task: trio.lowlevel.Task) -> bool:
         """Have a task that waits for servers get OperationGivenUp instead; whether it does wait."""
         for waiter in self._waiters.values():
-            if waiter.task is task and waiter.event is not None:
+            if waiter.task is task and waiter.event is not None and waiter.completion is None:
                 waiter.event.set()
                 return True
         return False

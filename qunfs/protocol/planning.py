@@ -177,13 +177,14 @@ class Planner:
             return Ready()
         held = {obj: self._cache.authenticated(obj) for obj in sorted(objects)}
         both = [s for s in range(self._quorums.n) if all(s in h for h in held.values())]
-        established = proven(self._quorums, self._evidence(objects, self._quorums.n))
+        established = proven(self._quorums, self.proofs(sorted(objects)))
         masks = self._masks(sorted(wanted)[0], both, ahead)
         views = [{o: history_set(o, h, servers_of(mask)) for o, h in held.items()} for mask in masks]
         search = _Search(self._quorums, views, established)
         return self._step(search, held, turn, alone)
 
     def _step(self, search: "_Search", held: dict[int, dict[int, ReplicaHistory]], turn: int, alone: bool) -> Plan:
+        related = self._related(sorted(held))
         incomplete: list[Candidate] = []
         greatest = ZERO
         barriers: list[tuple[tuple[int, ...], int, Candidate | None]] = []
@@ -203,7 +204,7 @@ class Planner:
                 prepared = None
                 if copies is not None:
                     shown = [search.views[i][o] for o, i in sorted(copies.items())]
-                    prepared = self._prepare(Kind.COPY, None, shown, tuple(held))
+                    prepared = self._prepare(Kind.COPY, None, shown, related)
                 if prepared is not None:
                     return Repair(prepared)
                 lacking = tuple(o for o in group if search.needs_barrier(o, source))
@@ -221,7 +222,7 @@ class Planner:
         if inline is not None and inline != ZERO and turn % 3 != 2:
             return Inline(inline, _holders(inline, held))
         shown = [search.views[index][o] for o in sorted(lacking)]
-        prepared = self._prepare(Kind.BARRIER, None, shown, tuple(held))
+        prepared = self._prepare(Kind.BARRIER, None, shown, related)
         return Stuck() if prepared is None else Repair(prepared)
 
     # ---- evidence
@@ -276,10 +277,17 @@ class Planner:
             yield self.proofs(objects)
 
     def _related(self, objects: Sequence[int]) -> list[int]:
-        """The objects and those siblings on which their heads may be proven: as many as a request can show."""
-        heads = {h.head for obj in objects for h in self._cache.authenticated(obj).values()}
-        siblings = {s for head in sorted(heads, key=lambda r: r.lt, reverse=True) for s in head.objects}
-        more = sorted(siblings - set(objects))
+        """The objects and those siblings on which their heads may be proven: as many as a request can show.
+
+        Heads that only liars may have come last, or what they name would leave no room for the others.
+        """
+        shown: dict[Candidate, int] = {}
+        for obj in objects:
+            for server, history in self._cache.authenticated(obj).items():
+                shown[history.head] = shown.get(history.head, 0) | 1 << server
+        heads = sorted(shown, key=lambda r: (self._quorums.exceeds_malevolent(shown[r]), r.lt), reverse=True)
+        siblings = dict.fromkeys([sibling for head in heads for sibling in head.objects])
+        more = [sibling for sibling in siblings if sibling not in objects and self._cache.of(sibling)]
         return [*objects, *more[: DEFAULT_LIMITS.evidence_sets_max - len(objects)]]
 
 

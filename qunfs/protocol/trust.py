@@ -132,7 +132,11 @@ class Trust:
 
     def accuse(self, issuer: int, reporter: int) -> None:
         """A server found a MAC of another's bad; nobody can tell which of the two lies."""
-        self._reporters[issuer] = self._reporters.get(issuer, 0) | 1 << reporter
+        before = self._reporters.get(issuer, 0)
+        self._reporters[issuer] = before | 1 << reporter
+        exceeds = self._quorums.exceeds_malevolent
+        if exceeds(self._reporters[issuer]) and not exceeds(before):
+            self.returned &= ~(1 << issuer)  # that was before
         self._disagreements.add((min(issuer, reporter), max(issuer, reporter)))
         self.complained(issuer, reporter)
         self.suspect(issuer)

@@ -165,13 +165,13 @@ def test_a_signal_that_is_handled_does_not_interrupt(stuck: OneReplica) -> None:
 
 
 def test_who_is_dying(tmp_path: Path) -> None:
-    def dying(flags: int, code: int, **masks: int) -> bool:
+    def dying(flags: int, code: int, state: str = "S", **masks: int) -> bool:
         folder = tmp_path / "7"
         folder.mkdir(exist_ok=True)
         names = ("SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt")
         lines = [f"{name}:\t{masks.get(name, 0):016x}" for name in names]
         (folder / "status").write_text("\n".join(["Name:\tSigPnd: x", "SigQ:\t1/2", *lines]))
-        fields = ["S", *["0"] * 5, str(flags), *["0"] * 42, str(code)]
+        fields = [state, *["0"] * 5, str(flags), *["0"] * 42, str(code)]
         (folder / "stat").write_text(f"7 (a ) b) {' '.join(fields)}\n")
         return is_dying(7, tmp_path)
 
@@ -183,6 +183,7 @@ def test_who_is_dying(tmp_path: Path) -> None:
     for sparing in ("SigBlk", "SigIgn", "SigCgt"):
         assert not dying(0, 0, ShdPnd=term, **{sparing: term})
     assert dying(4, signal.SIGKILL)
+    assert not dying(4, signal.SIGKILL, "Z")
     assert not dying(4, 0x100)
     assert not dying(0, signal.SIGKILL)
     assert not is_dying(8, tmp_path)

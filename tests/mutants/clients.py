@@ -344,6 +344,25 @@ def the_greatest_waits_for_lesser_ones() -> None:
     rewrite(pl.Planner._step, ("if alone:", "if False:"))
 
 
+SIBLINGS = f"{SCENARIOS}::test_what_is_proven_only_on_siblings_is_found_there"
+
+
+@mutant("what siblings prove counts in repairs", "docs/protocol.md", SIBLINGS)
+def siblings_prove_nothing_to_repairs() -> None:
+    """The greatest candidate is established, as a sibling shows that does not fit into the read: it is so for ever."""
+    rewrite(pl.Planner.repair, ("self.proofs(sorted(objects))", "self._evidence(objects, self._quorums.n)"))
+
+
+@mutant("heads that only liars may have come last in evidence", "docs/protocol.md", SIBLINGS)
+def phantoms_crowd_siblings_out() -> None:
+    """A liar's head names objects that nobody has heard of, and no room is left for those that prove something."""
+    rewrite(
+        pl.Planner._related,
+        ("(self._quorums.exceeds_malevolent(shown[r]), r.lt)", "r.lt"),
+        (" and self._cache.of(sibling)", ""),
+    )
+
+
 @mutant("rotate among plans", REPAIR, PLANS)
 def one_plan_only() -> None:
     """The first plan is tried for ever."""

@@ -10,7 +10,16 @@ from itertools import pairwise
 import pytest
 
 from qunfs.protocol.classify import setup
-from qunfs.protocol.history import Candidate, Kind, LogicalTimestamp, ObjectHistorySet, ReplicaHistory, barrier
+from qunfs.protocol.history import (
+    ZERO,
+    Candidate,
+    Kind,
+    LogicalTimestamp,
+    ObjectHistorySet,
+    ReplicaHistory,
+    barrier,
+    method,
+)
 from qunfs.protocol.messages import Shown, Status, Type
 from qunfs.protocol.quorum import servers_of
 from tests.protocol.scripted import LIAR, A, B, C, Scripted
@@ -298,3 +307,45 @@ def test_rivals_in_a_longer_chain_than_one_message_takes(what: str) -> None:
         for i, rival in enumerate(rivals):
             world.send(rival, (0, 1, 2) if i % 2 else (3, 4, 5))
         assert world.isolated(what, wanted, lying=False) <= 2 * ROUNDS_MAX
+
+
+class Hiding(Scripted):
+    """The liar hides candidates on some objects, and shows them on their siblings."""
+
+    def __init__(self, wanted: Sequence[int], hidden: Sequence[int], phantoms: bool) -> None:
+        super().__init__((*wanted, *[_sibling(obj) for obj in hidden]))
+        self._hidden, self._phantoms = hidden, phantoms
+        self._read = False
+
+    def history(self, server: int, obj: int) -> ReplicaHistory:
+        if server in self.benign or not self._read:
+            return super().history(server, obj)
+        if obj not in self._hidden:
+            return self.stores[0].history(obj)
+        behind = self.stores[4].history(obj)
+        if not self._phantoms:
+            return behind
+        named = (*range(10 + 7 * self._hidden.index(obj), 17 + 7 * self._hidden.index(obj)), obj)
+        return ReplicaHistory((*behind.records, method(LogicalTimestamp(9, 0, 7, b"p" * 32), named, (ZERO.lt,) * 8)))
+
+    def _answer(self, server: int, client: int, payload: bytes) -> list[bytes]:
+        self._read = True
+        try:
+            return super()._answer(server, client, payload)
+        finally:
+            self._read = False
+
+
+def _sibling(obj: int) -> int:
+    return obj + 1000
+
+
+@pytest.mark.parametrize("what", ["append", "fetch"])
+@pytest.mark.parametrize(("wanted", "hidden", "phantoms"), [(6, 3, False), (2, 2, True), (2, 2, False)])
+def test_what_is_proven_only_on_siblings_is_found_there(what: str, wanted: int, hidden: int, phantoms: bool) -> None:
+    """Also where they are too many for one read, and where a liar names others that take their place."""
+    objects = range(A, A + wanted)
+    world = Hiding(objects, objects[:hidden], phantoms)
+    for obj in objects[:hidden]:
+        assert world.send(world.request(Kind.METHOD, (obj, _sibling(obj))), range(4)) == [Status.ACCEPTED] * 4
+    assert world.isolated(what, objects, lying=True) <= ROUNDS_MAX

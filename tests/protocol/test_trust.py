@@ -75,6 +75,14 @@ def test_who_was_left_out_and_is_connected_anew_is_pardoned() -> None:
     assert trust.left_out(3)
 
 
+def test_who_was_connected_anew_before_it_was_left_out_is_not_pardoned_for_that() -> None:
+    trust = Trust(threshold(1))
+    trust.returned |= 1 << 5
+    _accused(trust, 5)
+    assert trust.pardon(0) == []
+    assert trust.left_out(5)
+
+
 def test_a_liar_that_connects_again_and_again_is_pardoned_ever_less() -> None:
     trust = Trust(threshold(1))
     pardons = []
