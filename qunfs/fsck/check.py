@@ -63,6 +63,10 @@ class Check:
                 f"{second.unsettled + torn} directories or objects changed all the time and could not be judged: "
                 "check again when there is less to do"
             )
+        if second.unread:
+            them = "1 directory" if second.unread == 1 else f"{second.unread} directories"
+            they = "it names" if second.unread == 1 else "they name"
+            report.notes.append(f"{them} cannot be read: what {they} cannot be judged")
         if self.repair:
             await Repairs(self.core, self.service, self.on_progress).run(faults)
         report.faults += faults
