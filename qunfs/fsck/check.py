@@ -96,9 +96,9 @@ class Check:
 
     async def _compare_replicas(self, book: Book, census: Census, report: Report) -> None:
         report.replicas = census.states
+        report.faults += await census.contradictions()
         for server, why in sorted(census.failures.items()):
             report.notes.append(f"replica {server} was left out: {why}")
-        report.faults += await census.contradictions()
         lagging = Lagging(self.core, self.replicas, self.quorums, census)
         due = await lagging.still(census.due)
         before = by_server(due, self.quorums.n)
