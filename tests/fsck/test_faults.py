@@ -2,10 +2,13 @@
 
 import pytest
 
+from qunfs.fsck.book import Book
+from qunfs.fsck.checks import suspicions
+from qunfs.fsck.findings import Kind
 from qunfs.nfs.types import nfsstat3
 from qunfs.objects.checking import lost_name
 from qunfs.objects.ids import ROOT, TOPOLOGY
-from tests.fsck.conftest import Bench
+from tests.fsck.conftest import N, Bench
 from tests.nfs.conftest import ROOT_USER
 from tests.nfs.tree import check_tree
 
@@ -297,6 +300,24 @@ async def test_an_unreadable_directory_without_a_name_still_names_what_is_in_it(
     assert [(fault.kind.value, fault.fate.value) for fault in report.faults] == [("unreadable", "left")]
     assert UNJUDGED in report.notes
     assert bench.state.dump() == before
+
+
+async def test_a_directory_without_a_name_that_lacks_its_header(bench: Bench, tree: dict[str, int]) -> None:
+    """What it names has that name, and is below no cycle."""
+    bench.spoil.drop(tree["a"], b"b")
+    bench.spoil.row(tree["b"], b"d", None)
+    assert await bench.found() == [("unreadable", f"#{tree['b']:x}")]
+
+
+async def test_a_directory_that_no_loose_one_names_is_in_no_cycle(bench: Bench) -> None:
+    """The walk leaves no such book, as far as is known."""
+    obj = bench.spoil.fresh(directory=True)
+    with Book(N) as book:
+        book.add([ROOT], ROOT)
+        book.add([obj], 0)
+        book.rows("UPDATE object SET state = 1, parent = 1")
+        book.rows("INSERT INTO entry VALUES (?, ?, ?, ?, 3)", ROOT, b"x", obj, DIRECTORY)
+        assert Kind.CYCLE not in [fault.kind for fault in suspicions(book)]
 
 
 async def test_a_malformed_file_hides_no_names(bench: Bench, tree: dict[str, int]) -> None:
