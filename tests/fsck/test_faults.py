@@ -8,7 +8,7 @@ from qunfs.fsck.findings import Kind
 from qunfs.nfs.types import nfsstat3
 from qunfs.objects.checking import lost_name
 from qunfs.objects.ids import ROOT, TOPOLOGY
-from tests.fsck.conftest import N, Bench
+from tests.fsck.conftest import Bench, N
 from tests.nfs.conftest import ROOT_USER
 from tests.nfs.tree import check_tree
 
