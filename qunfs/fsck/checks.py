@@ -23,6 +23,9 @@ WITH RECURSIVE below (id) AS (
     VALUES (?) UNION SELECT e.obj FROM entry e JOIN below ON e.dir = below.id WHERE e.obj != ?)
 """
 
+_PARENT_KNOWN: Final = "o.parent NOT IN (SELECT id FROM object WHERE state = 3)"
+"""What a directory that cannot be read names is not known, nor whose parent it is."""
+
 
 def suspicions(book: Book) -> list[Fault]:
     """All that does not fit together, no more than so many of each kind."""
@@ -99,7 +102,7 @@ def _leads_through(book: Book, at: int, obj: int) -> bool:
 def _parents(book: Book) -> Iterator[Fault]:
     query = (
         "SELECT e.dir, e.name, e.obj, o.parent FROM entry e JOIN object o ON o.id = e.obj "
-        "WHERE o.directory AND o.state = 1 AND o.id != ? "
+        f"WHERE o.directory AND o.state = 1 AND o.id != ? AND {_PARENT_KNOWN} "
         "AND NOT EXISTS (SELECT 1 FROM entry p WHERE p.obj = o.id AND p.dir = o.parent) ORDER BY e.dir, e.name"
     )
     told = set()
@@ -111,7 +114,9 @@ def _parents(book: Book) -> Iterator[Fault]:
     # named in the parent that it says, but one gets there only through itself
     twice = "SELECT obj FROM entry GROUP BY obj HAVING count(*) > 1"
     for obj, parent in book.each(
-        f"SELECT id, parent FROM object WHERE directory AND state = 1 AND id != ? AND id IN ({twice})", ROOT
+        f"SELECT id, parent FROM object o WHERE directory AND state = 1 AND id != ? AND {_PARENT_KNOWN} "
+        f"AND id IN ({twice})",
+        ROOT,
     ):
         names = book.rows("SELECT dir, name FROM entry WHERE obj = ? ORDER BY dir, cookie LIMIT 1000", obj)
         where, name = _name_to_keep(book, obj, names)

@@ -302,6 +302,23 @@ async def test_an_unreadable_directory_without_a_name_still_names_what_is_in_it(
     assert bench.state.dump() == before
 
 
+@pytest.mark.parametrize("names", [[b"again"], [b"again", b"twice"]])
+async def test_a_parent_that_cannot_be_read_stays_the_parent(
+    bench: Bench, tree: dict[str, int], names: list[bytes]
+) -> None:
+    """It may well have a name there: with another parent, that would be the one to go."""
+    for name in names:
+        bench.spoil.enter(ROOT, name, tree["c"], DIRECTORY)
+    row = bench.state.get(tree["b"], b"a")
+    bench.spoil.row(tree["b"], b"a", b"\xc1")
+    report = await bench.check(repair=True)
+    assert "wrong-parent" not in [fault.kind.value for fault in report.faults]
+    bench.spoil.row(tree["b"], b"a", row)
+    await bench.mended()
+    assert await bench.names(tree["b"]) == [b"c"]
+    check_tree(bench.state)
+
+
 async def test_a_directory_without_a_name_that_lacks_its_header(bench: Bench, tree: dict[str, int]) -> None:
     """What it names has that name, and is below no cycle."""
     bench.spoil.drop(tree["a"], b"b")
