@@ -2,7 +2,6 @@
 
 import json
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -56,10 +55,9 @@ def fsck(
       qunfs fsck c --repair
 
     Exit codes: 0 no faults, 1 faults found and all of them repaired, 4 faults are left, 8 not checked to the end
-    (one line says why), 2 wrong usage, 130 interrupted (what was repaired by then stays repaired).
+    (one line says why, or a traceback), 2 wrong usage, 130 interrupted (what was repaired by then stays repaired).
     """
     from qunfs import cluster
-    from qunfs.protocol.errors import QunfsError
 
     progress = Status()
     try:
@@ -67,18 +65,17 @@ def fsck(
         principal = _superuser_of(loaded, client, repair)
         folder = loaded.contents_directory(principal.name) if contents is None else contents.absolute()
         report = _run(loaded, principal.name, folder, repair, wait, _rarely(progress))
-    except (QunfsError, BaseExceptionGroup) as error:
         progress.clear()
-        print(f"qunfs: {_only(error)}", file=sys.stderr)
-        raise typer.Exit(EXIT_NOT_DONE) from error
-    progress.clear()
-    if report is None:
-        say("interrupted")
-        raise typer.Exit(EXIT_INTERRUPTED)
-    if as_json:
-        print(json.dumps(as_object(report), indent=2))
-    else:
-        _tell(report)
+        if report is None:
+            raise KeyboardInterrupt
+        if as_json:
+            print(json.dumps(as_object(report), indent=2))
+        else:
+            _tell(report)
+    except (Exception, BaseExceptionGroup, KeyboardInterrupt) as error:
+        # all of them: the code of what nobody has caught would say that everything is repaired
+        progress.clear()
+        raise typer.Exit(_not_done(error)) from error
     if report.faults:
         raise typer.Exit(EXIT_LEFT if report.left else EXIT_REPAIRED)
 
@@ -175,16 +172,24 @@ def _rarely(progress: Status) -> Callable[[str], None]:
     return on_progress
 
 
-def _only(error: BaseException) -> BaseException:
-    """The error that is alone in its groups, raised again as it is unless qunfs raised it on purpose."""
+def _not_done(error: BaseException) -> int:
+    """Say why a check has not come to its end; the exit code for that."""
+    import sqlite3
+    import traceback
+
     from qunfs.protocol.errors import QunfsError
 
     inner = error
     while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
         inner = inner.exceptions[0]
-    if not isinstance(inner, QunfsError):
-        raise error
-    return inner
+    if isinstance(inner, KeyboardInterrupt):
+        say("interrupted")
+        return EXIT_INTERRUPTED
+    if isinstance(inner, QunfsError | OSError | sqlite3.Error):
+        say(f"qunfs: {inner}")
+    else:
+        traceback.print_exception(error)
+    return EXIT_NOT_DONE
 
 
 def as_object(report: "Report") -> dict[str, Any]:

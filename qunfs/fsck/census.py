@@ -23,6 +23,8 @@ from qunfs.protocol.store import Listed
 
 PATIENCE_S: Final = 10.0
 """How long a replica may take for a page; one that is stopped or full of work is then done without."""
+BUSY_MAX_S: Final = 10.0
+"""How long it may say for one page that it has had enough of such questions: a correct one has moments later."""
 
 UNVOUCHED_MAX: Final = 65_536
 """Objects that one replica lists alone, in excess of which it is not listened to any more: a liar could go on for ever.
@@ -44,6 +46,20 @@ class Replicas(Protocol):
 
     def findings(self) -> list[Finding]:
         """What speaks against servers."""
+
+
+async def _answer(replicas: Replicas, server: int, question: Roll) -> RollReply | str:
+    """What a replica says when it is not busy, or why nothing can be had from it."""
+    until = trio.current_time() + BUSY_MAX_S
+    while True:
+        reply = await replicas.ask(server, question, PATIENCE_S)
+        if not isinstance(reply, RollReply):
+            return "it did not answer in time"
+        if reply.status is not Status.BUSY:
+            return reply
+        if trio.current_time() >= until:
+            return "it was busy for too long"
+        await trio.sleep(_BUSY_S)
 
 
 class _Stream:
@@ -77,20 +93,18 @@ class _Stream:
 
     async def fetch(self) -> None:
         """Get the next page."""
-        while True:
-            reply = await self._replicas.ask(self.server, Roll(self._after, _PAGE), PATIENCE_S)
-            if not isinstance(reply, RollReply) or reply.status is not Status.BUSY:
-                break
-            await trio.sleep(_BUSY_S)
-        if not isinstance(reply, RollReply):
-            self.stop("it did not answer in time")
+        reply = await _answer(self._replicas, self.server, Roll(self._after, _PAGE))
+        if isinstance(reply, str):
+            self.stop(reply)
         elif reply.status is not Status.ANSWERED:
             self.stop("it refused to list its objects")
         elif reply.listed and reply.listed[0].obj <= self._after:
             self.stop("it listed objects that were not asked for")
+        elif reply.more and len(reply.listed) < _PAGE:
+            self.stop("it listed fewer objects than it should have")
         else:
             self._page = list(reversed(reply.listed))
-            self._more = reply.more and bool(reply.listed)
+            self._more = reply.more
             if reply.listed:
                 self._after = reply.listed[-1].obj
 
@@ -224,14 +238,10 @@ class Census:
         found: dict[int, Listed] = {}
 
         async def look(server: int) -> None:
-            while True:
-                reply = await self._replicas.ask(server, Roll(obj - 1, 1), PATIENCE_S)
-                if not isinstance(reply, RollReply):
-                    self.failures.setdefault(server, "it did not answer in time")
-                    return
-                if reply.status is not Status.BUSY:
-                    break
-                await trio.sleep(_BUSY_S)
+            reply = await _answer(self._replicas, server, Roll(obj - 1, 1))
+            if isinstance(reply, str):
+                self.failures.setdefault(server, reply)
+                return
             for listed in reply.listed:
                 if listed.obj == obj:
                     found[server] = listed

@@ -63,6 +63,10 @@ class Check:
                 f"{second.unsettled + torn} directories or objects changed all the time and could not be judged: "
                 "check again when there is less to do"
             )
+        if second.unread:
+            them = "1 directory" if second.unread == 1 else f"{second.unread} directories"
+            they = "it names" if second.unread == 1 else "they name"
+            report.notes.append(f"{them} cannot be read: what {they} cannot be judged")
         if self.repair:
             await Repairs(self.core, self.service, self.on_progress).run(faults)
         report.faults += faults
@@ -92,9 +96,9 @@ class Check:
 
     async def _compare_replicas(self, book: Book, census: Census, report: Report) -> None:
         report.replicas = census.states
+        report.faults += await census.contradictions()
         for server, why in sorted(census.failures.items()):
             report.notes.append(f"replica {server} was left out: {why}")
-        report.faults += await census.contradictions()
         lagging = Lagging(self.core, self.replicas, self.quorums, census)
         due = await lagging.still(census.due)
         before = by_server(due, self.quorums.n)

@@ -23,6 +23,9 @@ WITH RECURSIVE below (id) AS (
     VALUES (?) UNION SELECT e.obj FROM entry e JOIN below ON e.dir = below.id WHERE e.obj != ?)
 """
 
+_PARENT_KNOWN: Final = "o.parent NOT IN (SELECT id FROM object WHERE state = 3)"
+"""What a directory that cannot be read names is not known, nor whose parent it is."""
+
 
 def suspicions(book: Book) -> list[Fault]:
     """All that does not fit together, no more than so many of each kind."""
@@ -99,7 +102,7 @@ def _leads_through(book: Book, at: int, obj: int) -> bool:
 def _parents(book: Book) -> Iterator[Fault]:
     query = (
         "SELECT e.dir, e.name, e.obj, o.parent FROM entry e JOIN object o ON o.id = e.obj "
-        "WHERE o.directory AND o.state = 1 AND o.id != ? "
+        f"WHERE o.directory AND o.state = 1 AND o.id != ? AND {_PARENT_KNOWN} "
         "AND NOT EXISTS (SELECT 1 FROM entry p WHERE p.obj = o.id AND p.dir = o.parent) ORDER BY e.dir, e.name"
     )
     told = set()
@@ -111,7 +114,9 @@ def _parents(book: Book) -> Iterator[Fault]:
     # named in the parent that it says, but one gets there only through itself
     twice = "SELECT obj FROM entry GROUP BY obj HAVING count(*) > 1"
     for obj, parent in book.each(
-        f"SELECT id, parent FROM object WHERE directory AND state = 1 AND id != ? AND id IN ({twice})", ROOT
+        f"SELECT id, parent FROM object o WHERE directory AND state = 1 AND id != ? AND {_PARENT_KNOWN} "
+        f"AND id IN ({twice})",
+        ROOT,
     ):
         names = book.rows("SELECT dir, name FROM entry WHERE obj = ? ORDER BY dir, cookie LIMIT 1000", obj)
         where, name = _name_to_keep(book, obj, names)
@@ -192,18 +197,24 @@ def _count_below(book: Book, obj: int) -> int:
 
 
 def _cycles(book: Book) -> Iterator[Fault]:
-    """Directories that are reached neither from the root nor from an orphan hang below a cycle, or are part of it."""
+    """Directories that nothing else leads to hang below a cycle, or are part of it.
+
+    Else would be the root, an orphan, or a nameless directory that cannot be read to the end.
+    """
     book.rows("CREATE TEMP TABLE IF NOT EXISTS loose (id INTEGER PRIMARY KEY)")
     book.rows("DELETE FROM loose")
     book.rows(
         "INSERT INTO loose SELECT id FROM object WHERE directory AND state = 1 AND via = 0 AND id NOT IN ("
         "WITH RECURSIVE below (id) AS ("
-        "SELECT id FROM object o WHERE directory AND state = 1 AND via = 0 "
-        "AND NOT EXISTS (SELECT 1 FROM entry WHERE obj = o.id) "
+        "SELECT id FROM object o WHERE directory AND via = 0 "
+        "AND (state != 1 OR NOT EXISTS (SELECT 1 FROM entry WHERE obj = o.id)) "
         "UNION SELECT e.obj FROM entry e JOIN below ON e.dir = below.id) SELECT id FROM below)"
     )
     while start := book.rows("SELECT min(id) FROM loose")[0][0]:
         round_ = _round_of(book, start)
+        if not round_:
+            book.rows("DELETE FROM loose WHERE id = ?", start)
+            continue
         member = min(round_)
         where, name = round_[member]
         ctime = book.number("SELECT ctime FROM object WHERE id = ?", member)
@@ -215,7 +226,10 @@ def _cycles(book: Book) -> Iterator[Fault]:
 
 
 def _round_of(book: Book, start: int) -> dict[int, tuple[int, bytes]]:
-    """The cycle that one gets to by going up from a directory: each one's parent in it, and its name there."""
+    """The cycle that one gets to by going up from a directory: each one's parent in it, and its name there.
+
+    None, if the way up ends: damage can be of any kind.
+    """
     up: dict[int, tuple[int, bytes]] = {}
     at = start
     while at not in up:
@@ -223,7 +237,8 @@ def _round_of(book: Book, start: int) -> dict[int, tuple[int, bytes]]:
             "SELECT e.dir, e.name FROM entry e JOIN loose ON loose.id = e.dir WHERE e.obj = ? ORDER BY e.dir, e.name",
             at,
         )
-        assert rows, "what is above a loose directory is loose"
+        if not rows:
+            return {}
         up[at] = rows[0]
         at = rows[0][0]
     round_ = {}

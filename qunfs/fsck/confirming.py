@@ -2,7 +2,8 @@
 
 Where two or three objects contradict each other, one joint query shows them as they are together.  Where names are
 missing, the walk is made once more: when its object has not changed from before that walk until after it, and no
-directory has moved, the names that the second walk found are all there are.
+directory has moved, the names that the second walk found are all there are.  A directory that cannot be read may name
+anything: while there is one, no name is known to be missing.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +23,8 @@ WALKS_MAX: Final = 3
 """Walks that are made to confirm something while directories move."""
 
 _TOGETHER: Final = 64
-_LOOSE: Final = "SELECT id FROM object WHERE via = 0 AND state = 1"
+_LOOSE: Final = "SELECT id FROM object WHERE via = 0 AND state IN (1, 3)"
+_UNREAD: Final = "SELECT count(*) FROM object WHERE directory AND (state = 3 OR id = ? AND state != 1)"
 
 
 async def confirmed(core: QueryUpdate, faults: Iterable[Fault]) -> list[Fault]:
@@ -81,11 +83,14 @@ def _holds(fault: Fault, reply: Reply | None) -> bool:
 
 
 class SecondWalk:
-    """Confirms what only another walk can; ``unsettled`` counts what kept changing."""
+    """Confirms what only another walk can.
+
+    ``unsettled`` counts what kept changing, ``unread`` the directories that keep anything from being confirmed.
+    """
 
     def __init__(self, core: QueryUpdate, n: int, on_progress: Callable[[str], None]) -> None:
         self._core, self._n, self._on_progress = core, n, on_progress
-        self.unsettled = 0
+        self.unsettled = self.unread = 0
 
     async def confirmed(self, first: Book, faults: Iterable[Fault]) -> list[Fault]:
         """Those of the faults that are so, as the last walk saw them."""
@@ -103,6 +108,9 @@ class SecondWalk:
                 await walk.from_ids(row[0] for row in first.each(_LOOSE))
                 torn = book.number("SELECT count(*) FROM object WHERE torn")
                 again = {fault.key: fault for fault in suspicions(book) if fault.key in suspected}
+                if again and (unread := book.number(_UNREAD, ROOT)):
+                    self.unread = unread
+                    return []
                 for fault in again.values():
                     fault.path = book.path(fault.obj)
             after = {obj: ctime for obj, ctime in await self._ctimes(again.values()) if ctime is not None}

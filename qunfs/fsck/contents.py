@@ -6,6 +6,7 @@ may want to see them first.  What is missing cannot be made again.
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Final
 
@@ -57,7 +58,7 @@ class ContentsCheck:
         """Ids and paths of all content files."""
         try:
             for folder in sorted((self._folder / "data").iterdir()):
-                for path in sorted(folder.iterdir()):
+                for path in sorted(folder.iterdir()) if folder.is_dir() else ():
                     obj = _object_of(folder.name, path.name)
                     if obj is not None:
                         yield obj, path
@@ -110,11 +111,17 @@ class ContentsCheck:
                 continue
             try:
                 aside.mkdir(mode=0o700, exist_ok=True)
-                Path(fault.path).rename(aside / Path(fault.path).name)
+                Path(fault.path).rename(_free(aside / Path(fault.path).name))
             except OSError as error:
                 fault.why = f"it cannot be moved aside: {error.strerror}"
             else:
                 fault.fate, fault.why = Fate.REPAIRED, f"moved to {aside}"
+
+
+def _free(path: Path) -> Path:
+    """A path that nothing is at, this one or one with a number."""
+    paths = chain([path], (path.with_name(f"{path.name}.{number}") for number in count(1)))
+    return next(one for one in paths if not os.path.lexists(one))
 
 
 def _object_of(folder: str, name: str) -> int | None:

@@ -1,6 +1,7 @@
 """The lists of single replicas, some of which lie, are silent or go on for ever."""
 
 import pytest
+import trio
 
 from qunfs.fsck import census
 from qunfs.fsck.census import Census
@@ -22,6 +23,11 @@ LIAR = 2
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(census, "_PAGE", 3)
     monkeypatch.setattr(census, "_BUSY_S", 0.0)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(census, "BUSY_MAX_S", 0.2)
 
 
 async def taken(bench: Bench, quorums=QUORUMS) -> tuple[Census, list[int]]:
@@ -80,16 +86,18 @@ async def test_a_replica_that_goes_on_for_ever_is_left_out(
     [
         lambda question, reply: answered(Listed(1, VERSION, True), more=True),
         lambda question, reply: answered(more=True),
+        lambda question, reply: answered(*reply.listed[:2], more=True),
         lambda question, reply: RollReply(Status.REFUSED),
         lambda question, reply: RollReply(Status.ACCEPTED, reply.listed, True),
         lambda question, reply: None,
     ],
-    ids=["the same again", "nothing and more", "refused", "odd status", "silent"],
+    ids=["the same again", "nothing and more", "few and more", "refused", "odd status", "silent"],
 )
 async def test_one_replica_that_does_not_list_properly_stops_nothing(bench: Bench, tree, lie) -> None:
     bench.replicas.told[LIAR] = lie
-    _, found = await taken(bench)
+    counted, found = await taken(bench)
     assert found == sorted({ROOT, *tree.values()})
+    assert list(counted.failures) == [LIAR]
 
 
 async def test_two_silent_replicas_leave_no_quorum(bench: Bench, tree: dict[str, int]) -> None:
@@ -105,6 +113,38 @@ async def test_a_busy_replica_is_asked_again(bench: Bench, tree: dict[str, int])
     counted, _ = await taken(bench)
     assert counted.states[LIAR].answered
     assert counted.failures == {}
+
+
+async def test_a_replica_that_is_busy_for_ever_is_left_out(bench: Bench, tree: dict[str, int], hasty: None) -> None:
+    bench.replicas.told[LIAR] = lambda question, reply: RollReply(Status.BUSY)
+    with trio.fail_after(60.0):
+        counted, found = await taken(bench)
+    assert found == sorted({ROOT, *tree.values()})
+    assert counted.failures == {LIAR: "it was busy for too long"}
+
+
+async def test_a_replica_that_is_busy_for_ever_at_the_second_look(
+    bench: Bench, tree: dict[str, int], hasty: None
+) -> None:
+    def lie(question: Roll, reply: RollReply) -> RollReply:
+        if question.most == 1:
+            return RollReply(Status.BUSY)
+        listed = [one._replace(present=one.obj != tree["g"]) for one in reply.listed]
+        return answered(*listed, more=reply.more)
+
+    bench.replicas.told[LIAR] = lie
+    with trio.fail_after(60.0):
+        report = await bench.check()
+    assert report.faults == []
+    assert f"replica {LIAR} was left out: it was busy for too long" in report.notes
+
+
+async def test_a_page_may_be_full_and_the_last(bench: Bench) -> None:
+    """The root and the topology and one object more are three."""
+    await bench.make(ROOT, b"f")
+    counted, found = await taken(bench)
+    assert len(found) == 2
+    assert (counted.failures, bench.replicas.rolls) == ({}, 6)
 
 
 async def test_older_and_unfinished_versions_are_counted(bench: Bench, tree: dict[str, int]) -> None:

@@ -205,6 +205,27 @@ def test_faults_are_found_and_repaired(six: Cluster) -> None:
     assert (six.contents_directory("client-1") / "lost+found" / aside.name).read_text() == "nothing"
 
 
+@pytest.mark.parametrize("key", [b"a", b"ekept"])
+def test_beside_a_directory_that_cannot_be_read_nothing_gets_another_name(six: Cluster, key: bytes) -> None:
+    with Mounted(six) as at:
+        (at / "d" / "below").mkdir(parents=True)
+        (at / "d" / "kept").write_text("kept")
+        obj = (at / "d").stat().st_ino
+        os.link(at / "d" / "kept", at / "besides")
+    held: dict[bytes, bytes] = {}
+
+    def malformed(rows: Mapping[bytes, bytes]) -> Mapping[bytes, bytes | None]:
+        held.update({key: rows[key]} if key in rows else {})
+        return {key: b"\xc1"} if key in rows else {}
+
+    spoil(six, {obj: malformed})
+    code, told = fsck(six, "--repair")
+    assert (code, kinds(told)) == (4, [("unreadable", "/d")])
+    assert "1 directory cannot be read: what it names cannot be judged" in told["notes"]
+    spoil(six, {obj: lambda rows: held if key in rows else {}})
+    assert fsck(six)[1]["faults"] == []
+
+
 def _contents(made: Cluster, obj: int) -> Path:
     return made.contents_directory("client-1") / "data" / f"{obj & 0xFF:02x}" / f"{obj:016x}"
 

@@ -97,6 +97,37 @@ async def test_what_is_not_named_like_contents_is_nobodys(bench: Bench, tree: di
     assert (report.faults, report.contents) == ([], 0)
 
 
+async def test_a_stray_file_among_the_folders_ends_nothing(bench: Bench, tree: dict[str, int], folder: Folder) -> None:
+    path = folder.put(bench.spoil.fresh(), b"bytes")
+    (folder.path / "data" / "00stray").write_bytes(b"?")
+    report = await bench.check(contents=folder.path, repair=True)
+    assert [fault.path for fault in report.faults] == [str(path)]
+    assert (report.contents, report.left) == (1, 0)
+
+
+async def test_what_lies_aside_already_is_not_overwritten(bench: Bench, tree: dict[str, int], folder: Folder) -> None:
+    obj = bench.spoil.fresh()
+    texts = [b"first", b"second", b"third"]
+    for text in texts:
+        folder.put(obj, text)
+        (fault,) = (await bench.check(contents=folder.path, repair=True)).faults
+        assert fault.fate.value == "repaired"
+    aside = folder.path / "lost+found"
+    assert [path.read_bytes() for path in sorted(aside.iterdir())] == texts
+    assert (aside / f"{obj:016x}").read_bytes() == b"first"
+
+
+async def test_a_name_that_leads_nowhere_is_not_free(bench: Bench, tree: dict[str, int], folder: Folder) -> None:
+    obj = bench.spoil.fresh()
+    aside = folder.path / "lost+found"
+    aside.mkdir()
+    (aside / f"{obj:016x}").symlink_to("nowhere")
+    folder.put(obj, b"bytes")
+    (fault,) = (await bench.check(contents=folder.path, repair=True)).faults
+    assert fault.why == f"moved to {aside}"
+    assert (aside / f"{obj:016x}").is_symlink()
+
+
 async def test_a_folder_in_use_is_left_alone_with_a_word(bench: Bench, tree: dict[str, int], folder: Folder) -> None:
     path = folder.put(bench.spoil.fresh(), b"bytes")
     mounted = ContentStore(folder.path)

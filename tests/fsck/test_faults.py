@@ -2,10 +2,13 @@
 
 import pytest
 
+from qunfs.fsck.book import Book
+from qunfs.fsck.checks import suspicions
+from qunfs.fsck.findings import Kind
 from qunfs.nfs.types import nfsstat3
 from qunfs.objects.checking import lost_name
 from qunfs.objects.ids import ROOT, TOPOLOGY
-from tests.fsck.conftest import Bench
+from tests.fsck.conftest import Bench, N
 from tests.nfs.conftest import ROOT_USER
 from tests.nfs.tree import check_tree
 
@@ -203,8 +206,8 @@ async def test_a_cycle_that_a_malevolent_client_made(bench: Bench, tree: dict[st
     rogue = bench.other()
     climbs = type(rogue.service)._climb
 
-    async def blind(self, cred, obj, parent):
-        reply = await climbs(self, cred, obj, parent)
+    async def blind(self, *words):
+        reply = await climbs(self, *words)
         reply.result = False
         return reply
 
@@ -259,12 +262,89 @@ async def test_a_root_directory_with_a_parent(bench: Bench, tree: dict[str, int]
 
 
 async def test_no_root_directory(bench: Bench, tree: dict[str, int]) -> None:
-    """Nothing can be attached to what is not there."""
+    """Whatever it named looks as if it had no name: nothing of that is a fault to repair."""
     bench.spoil.absent(ROOT)
-    kinds = [kind for kind, _ in await bench.found()]
-    assert kinds == ["orphan", "unreadable", "wrong-link-count"]  # /f is /a/h besides
+    before = bench.state.dump()
     report = await bench.check(repair=True)
-    assert {fault.kind.value for fault in report.faults if fault.fate.value == "left"} == {"orphan", "unreadable"}
+    assert [(fault.kind.value, fault.fate.value) for fault in report.faults] == [("unreadable", "left")]
+    assert UNJUDGED in report.notes
+    assert bench.state.dump() == before
+
+
+UNJUDGED = "1 directory cannot be read: what it names cannot be judged"
+
+
+@pytest.mark.parametrize(
+    ("where", "key"),
+    [("a", b"a"), ("a", b"d"), ("a", b"eg"), ("a", b"eh"), ("b", b"ec"), ("b", b"k\x01"), ("", b"ea"), ("", b"d")],
+)
+async def test_what_an_unreadable_directory_names_gets_no_second_name(
+    bench: Bench, tree: dict[str, int], where: str, key: bytes
+) -> None:
+    """One row that makes no sense hides all names beside it, and they are still there."""
+    bench.spoil.row(tree.get(where, ROOT), key, b"\xc1")
+    before = bench.state.dump()
+    report = await bench.check(repair=True)
+    assert [(fault.kind.value, fault.fate.value) for fault in report.faults] == [("unreadable", "left")]
+    assert UNJUDGED in report.notes
+    assert bench.state.dump() == before
+
+
+async def test_an_unreadable_directory_without_a_name_still_names_what_is_in_it(
+    bench: Bench, tree: dict[str, int]
+) -> None:
+    bench.spoil.drop(ROOT, b"a")
+    bench.spoil.row(tree["a"], b"eg", b"\xc1")
+    before = bench.state.dump()
+    report = await bench.check(repair=True)
+    assert [(fault.kind.value, fault.fate.value) for fault in report.faults] == [("unreadable", "left")]
+    assert UNJUDGED in report.notes
+    assert bench.state.dump() == before
+
+
+@pytest.mark.parametrize("names", [[b"again"], [b"again", b"twice"]])
+async def test_a_parent_that_cannot_be_read_stays_the_parent(
+    bench: Bench, tree: dict[str, int], names: list[bytes]
+) -> None:
+    """It may well have a name there: with another parent, that would be the one to go."""
+    for name in names:
+        bench.spoil.enter(ROOT, name, tree["c"], DIRECTORY)
+    row = bench.state.get(tree["b"], b"a")
+    bench.spoil.row(tree["b"], b"a", b"\xc1")
+    report = await bench.check(repair=True)
+    assert "wrong-parent" not in [fault.kind.value for fault in report.faults]
+    bench.spoil.row(tree["b"], b"a", row)
+    await bench.mended()
+    assert await bench.names(tree["b"]) == [b"c"]
+    check_tree(bench.state)
+
+
+async def test_a_directory_without_a_name_that_lacks_its_header(bench: Bench, tree: dict[str, int]) -> None:
+    """What it names has that name, and is below no cycle."""
+    bench.spoil.drop(tree["a"], b"b")
+    bench.spoil.row(tree["b"], b"d", None)
+    assert await bench.found() == [("unreadable", f"#{tree['b']:x}")]
+
+
+async def test_a_directory_that_no_loose_one_names_is_in_no_cycle(bench: Bench) -> None:
+    """The walk leaves no such book, as far as is known."""
+    obj = bench.spoil.fresh(directory=True)
+    with Book(N) as book:
+        book.add([ROOT], ROOT)
+        book.add([obj], 0)
+        book.rows("UPDATE object SET state = 1, parent = 1")
+        book.rows("INSERT INTO entry VALUES (?, ?, ?, ?, 3)", ROOT, b"x", obj, DIRECTORY)
+        assert Kind.CYCLE not in [fault.kind for fault in suspicions(book)]
+
+
+async def test_a_malformed_file_hides_no_names(bench: Bench, tree: dict[str, int]) -> None:
+    bench.spoil.row(tree["g"], b"a", b"\xc1")
+    bench.spoil.attribute(tree["f"], 2, 9)
+    report = await bench.check(repair=True)
+    assert [(fault.kind.value, fault.fate.value) for fault in report.faults] == [
+        ("unreadable", "left"),
+        ("wrong-link-count", "repaired"),
+    ]
 
 
 async def test_everything_at_once(bench: Bench, tree: dict[str, int]) -> None:
