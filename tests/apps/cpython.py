@@ -8,6 +8,7 @@ test modules it runs those; ``--short`` leaves out what takes long, as ``./scrip
 import argparse
 import fnmatch
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -124,7 +125,8 @@ def _results(report: Path, directory: Path) -> Results:
         if ended is None:
             outcome = Outcome("ok")
         else:
-            outcome = Outcome(ended.tag, (ended.text or "").replace(os.fspath(directory), "DIRECTORY"))
+            reason = (ended.text or "").replace(os.fspath(directory), "DIRECTORY")
+            outcome = Outcome(ended.tag, re.sub(r"@test_\d+_tmp", "@test_PID_tmp", reason))
         results[case.get("name", "")] = outcome
     return results
 

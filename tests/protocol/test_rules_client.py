@@ -180,6 +180,7 @@ def test_silent_servers_are_asked_again_and_others_too(talk: Talk) -> None:
 # ---- whose histories are shown
 
 
+@pytest.mark.pure
 def test_a_history_with_a_bad_mac_is_forgotten() -> None:
     """A liar could lock it in behind "unchanged" replies; and its issuer is suspected, as is who says so."""
     client = _complained_to(Culled(A, 3, False), Culled(A, 3, False), Culled(A, 0, False), Culled(A, 77, False))
@@ -190,6 +191,7 @@ def test_a_history_with_a_bad_mac_is_forgotten() -> None:
     assert client.findings()
 
 
+@pytest.mark.pure
 def test_a_time_that_is_too_late_for_a_server_is_held_against_nobody() -> None:
     """Clocks differ; the history is held as before, for its MACs are sound."""
     client = _complained_to(*[Culled(A, server, True) for server in range(1, 6)])
@@ -200,6 +202,7 @@ def test_a_time_that_is_too_late_for_a_server_is_held_against_nobody() -> None:
     assert client.counters["too late"] == 1
 
 
+@pytest.mark.pure
 def test_what_keeps_nothing_from_being_done_is_noted_all_the_same() -> None:
     client = _complained_to(Culled(A, 3, False), Culled(A, 4, True), done=True)
     assert [(f.server, f.others) for f in client.findings()] == [(0, (3,)), (3, (0,))]

@@ -27,6 +27,8 @@ STORM_EVENTS: Final = 3_000
 """How long the worst of it lasts; then faults get rarer, or clients might never have done anything."""
 EVENTS_MAX: Final = 12_000
 SECONDS_MAX: Final = 60.0
+EXTENT_MAX: Final = 8
+"""How many times as long a run with too few operations may last: liars hold up for as long as clocks differ."""
 OPERATIONS_MIN: Final = 20
 """A run that has seen fewer when its events or seconds are over goes on as long again, in fair weather."""
 ISOLATED_SECONDS_MAX: Final = 120.0
@@ -257,9 +259,9 @@ class World:
     def _exhausted(self) -> bool:
         if self.clock.events < EVENTS_MAX * self._extent and self.clock.now < SECONDS_MAX * self._extent:
             return False
-        if self._extent > 1 or len(self.journal.operations) >= OPERATIONS_MIN:
+        if self._extent >= EXTENT_MAX or len(self.journal.operations) >= OPERATIONS_MIN:
             return True
-        self._extent = 2
+        self._extent *= 2
         self.rates = dict.fromkeys(self.rates, 0.0)
         self.network.heal()
         return False

@@ -100,7 +100,7 @@ def test_details_change_one_thing_at_a_time(place: Path) -> None:
     ]  # fmt: skip
     assert by_variant["uncached OHS"]["round_trips_per_op"] > 1.9
     assert by_variant["Q/U"]["round_trips_per_op"] < 1.5
-    assert by_variant["random quorums"]["peer_bytes_per_op"] > 10 * (by_variant["Q/U"]["peer_bytes_per_op"] + 1)
+    assert by_variant["random quorums"]["peer_bytes_per_op"] > by_variant["Q/U"]["peer_bytes_per_op"]
     ordinary, without = (by_variant[name]["wire_bytes_per_op"] for name in ("Q/U", "no authenticators"))
     assert without < ordinary - 400  # n MACs of 16 bytes less from each of q servers, but for one byte
     assert all(one["compiled"] is False for one in made["results"])

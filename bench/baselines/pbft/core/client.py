@@ -30,6 +30,7 @@ from qunfs.protocol.client import Completion
 from qunfs.protocol.errors import OperationRefused, QunfsError
 from qunfs.protocol.evidence import Finding
 from qunfs.protocol.execution import Code
+from qunfs.protocol.messages import StatusReply
 from qunfs.protocol.operation import NO_SESSION, SESSION_BYTES, Answer, Call, Operation
 
 PATIENCE_S: Final = 1.0
@@ -170,8 +171,8 @@ class PbftClient:
         self._send_soon(self._queries, work, now)
         return work.ticket
 
-    def submit_status(self, server: int, now: float) -> int:  # noqa: ARG002 - as the driver calls it
-        """Ask one replica how it is; the ticket of the completion, whose result is a dict."""
+    def submit_question(self, server: int, question: object, now: float) -> int:  # noqa: ARG002 - as the driver calls it
+        """Ask one replica how it is; the ticket of the completion, whose result is a StatusReply."""
         self._ticket += 1
         self._questions[self._ticket] = server
         self.outgoing.append((server, pack_describe(self._ticket)))
@@ -240,7 +241,7 @@ class PbftClient:
             ticket, values = parse_description_untrusted(payload)
             if self._questions.get(ticket) == server:
                 del self._questions[ticket]
-                self.completions.append(Completion(ticket, values, None))
+                self.completions.append(Completion(ticket, StatusReply(values), None))
             return
         reply = parse_reply_untrusted(payload)
         bundle = self._bundles.get(reply.number)
