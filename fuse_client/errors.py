@@ -4,13 +4,11 @@ import errno
 import functools
 import logging
 from collections.abc import Callable, Coroutine
-from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
 
 import pyfuse3
-import trio
 
-from fuse_client.interrupts import requesters
+from fuse_client.interrupts import interruptible
 from qunfs.nfs.types import nfsstat3
 from qunfs.protocol.errors import OperationGivenUp, OperationRefused
 
@@ -89,24 +87,6 @@ def handler(body: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[
             raise _fuse_error(body.__name__, error) from None
 
     return guarded
-
-
-class interruptible:
-    """For ``with``: what this task does now is for a thread, and may be given up when that is killed."""
-
-    __slots__ = ("_task", "_thread")
-
-    def __init__(self, thread: int) -> None:
-        self._thread = thread
-        self._task = trio.lowlevel.current_task()
-
-    def __enter__(self) -> None:
-        requesters[self._task] = self._thread
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        del requesters[self._task]
 
 
 def prompt_handler(body: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:

@@ -9,6 +9,7 @@ import logging
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Final
 
 import trio
@@ -47,8 +48,26 @@ _EXIT_CODE_AT: Final = 52 - 3
 _GONE: Final = ("Z", "X")
 """States of threads that nobody has waited for yet."""
 
-requesters: Final[dict[trio.lowlevel.Task, int]] = {}
+_requesters: Final[dict[trio.lowlevel.Task, int]] = {}
 """Who waits for the answer of each request under way that is interruptible, by the task that handles it."""
+
+
+class interruptible:
+    """For ``with``: what this task does now is for a thread, and may be given up when that is killed."""
+
+    __slots__ = ("_task", "_thread")
+
+    def __init__(self, thread: int) -> None:
+        self._thread = thread
+        self._task = trio.lowlevel.current_task()
+
+    def __enter__(self) -> None:
+        _requesters[self._task] = self._thread
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        del _requesters[self._task]
 
 
 def is_dying(thread: int, proc: Path = _PROC) -> bool:
@@ -80,6 +99,6 @@ async def watch(give_up: Callable[[trio.lowlevel.Task], bool]) -> None:
     while True:
         await trio.sleep(LOOK_S)
         for task, thread in before.items():
-            if requesters.get(task) == thread and is_dying(thread) and give_up(task):
+            if _requesters.get(task) == thread and is_dying(thread) and give_up(task):
                 log.info("a request of thread %d is given up: a signal ends it", thread)
-        before = dict(requesters)
+        before = dict(_requesters)

@@ -17,8 +17,9 @@ import trio
 from fuse_client.attributes import unknown_entry
 from fuse_client.contents import ContentStore
 from fuse_client.directories import OpenDirectory
-from fuse_client.errors import handler, interruptible, prompt_handler
+from fuse_client.errors import handler, prompt_handler
 from fuse_client.files import Handle
+from fuse_client.interrupts import interruptible
 from fuse_client.namespace import NamespaceOperations
 from qunfs.nfs.service import MetadataService
 from qunfs.nfs.types import createmode3, fattr3, ftype3, nfsstat3, sattr3

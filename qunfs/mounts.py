@@ -57,16 +57,15 @@ def remove_record(cluster: Cluster, pid: int) -> None:
 
 
 def records(cluster: Cluster) -> list[MountRecord]:
-    """The records of mounts that run; those that a killed one left behind are removed once it is unmounted."""
-    return _told(cluster)[0]
+    """The records of mounts that run."""
+    return running_and_abandoned(cluster)[0]
 
 
-def abandoned(cluster: Cluster) -> list[MountRecord]:
-    """The records of mounts whose process was killed and that nobody has unmounted since."""
-    return _told(cluster)[1]
+def running_and_abandoned(cluster: Cluster) -> tuple[list[MountRecord], list[MountRecord]]:
+    """The records of mounts that run, and of those whose process was killed and that nobody has unmounted since.
 
-
-def _told(cluster: Cluster) -> tuple[list[MountRecord], list[MountRecord]]:
+    What those that were unmounted have left behind is removed.
+    """
     running: list[MountRecord] = []
     left: list[tuple[Path, MountRecord]] = []
     for path in sorted(cluster.run_directory.glob("mount-*.json")):

@@ -51,7 +51,7 @@ def status(
         replicas = replica_rows(loaded, ask(loaded, client))
     finally:
         progress.clear()
-    records, abandoned = mounts.records(loaded), mounts.abandoned(loaded)
+    records, abandoned = mounts.running_and_abandoned(loaded)
     waiting = what_is_missing(loaded, replicas)
     suspected = suspects(loaded, records, replicas)
     for row in replicas:

@@ -6,9 +6,9 @@ import typer
 
 from qunfs.cli.bench.counter import CounterOperation
 from qunfs.cli.bench.options import (
-    FAULTS_MAX,
     AttemptsOption,
     JsonOption,
+    OneLevelOption,
     PlaceOption,
     PlotOption,
     RepeatOption,
@@ -20,9 +20,7 @@ from qunfs.cli.options import Durability, DurabilityOption
 
 
 def contention(
-    faults: Annotated[
-        int, typer.Option("--faults", "-b", min=0, max=FAULTS_MAX, metavar="B", help="Malevolent replicas to tolerate.")
-    ] = 1,
+    faults: OneLevelOption = 1,
     operations: Annotated[
         list[CounterOperation] | None,
         typer.Option("--operation", help="What the four others do; both by default, one after the other."),

@@ -52,6 +52,9 @@ FaultsOption = Annotated[
     Numbers,
     typer.Option("--faults", "-b", parser=faults, metavar="B", help="Malevolent replicas to tolerate: 1, 0-5, 0,2."),
 ]
+OneLevelOption = Annotated[
+    int, typer.Option("--faults", "-b", min=0, max=FAULTS_MAX, metavar="B", help="Malevolent replicas to tolerate.")
+]
 ClientsOption = Annotated[
     Numbers,
     typer.Option("--clients", parser=client_counts, metavar="K", help="Closed loops: 1, or several such as 1,4,16."),

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Final
 import typer
 
 from qunfs.cli.bench.options import (
-    FAULTS_MAX,
     AttemptsOption,
     JsonOption,
     Numbers,
+    OneLevelOption,
     PlaceOption,
     PlotOption,
     RepeatOption,
@@ -46,9 +46,7 @@ def scale(
         Numbers,
         typer.Option(parser=_sizes, metavar="N,...", show_default=False, help="How far, such as 10,1000 (one --what)."),
     ] = OWN_SIZES,
-    faults: Annotated[
-        int, typer.Option("--faults", "-b", min=0, max=FAULTS_MAX, metavar="B", help="Malevolent replicas to tolerate.")
-    ] = 1,
+    faults: OneLevelOption = 1,
     count: Annotated[int, typer.Option(min=10, max=100_000, metavar="N", help="Calls of each procedure.")] = 300,
     seconds: SecondsOption = 5.0,
     warm_up: WarmUpOption = 1.0,
