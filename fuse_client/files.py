@@ -6,7 +6,6 @@ A file that is removed while open lives on in its OpenFile, without an object.
 
 import errno
 import os
-import stat
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from fuse_client.errors import GONE, StatusError
 from fuse_client.names import NameCache
 from fuse_client.turns import Turns
 from qunfs.nfs.types import fattr3, ftype3, nfsstat3
+from qunfs.objects.permissions import WRITE, granted, is_superuser, mode_without_set_id
 from qunfs.protocol.operation import Credentials
 
 T = TypeVar("T")
@@ -278,23 +278,12 @@ def _remember(values: OrderedDict[int, T], obj: int, value: T, values_max: int =
 
 def may_write(attributes: fattr3, who: Credentials) -> bool:
     """Whether the mode of a file lets somebody write."""
-    if who.uid == 0:
-        return True
-    if who.uid == attributes.uid:
-        bit = stat.S_IWUSR
-    else:
-        bit = stat.S_IWGRP if attributes.gid in (who.gid, *who.groups) else stat.S_IWOTH
-    return bool(attributes.mode & bit)
+    return is_superuser(who) or bool(granted(attributes.mode, attributes.uid, attributes.gid, who) & WRITE)
 
 
 def mode_once_written(attributes: fattr3, writer: Credentials) -> int:
-    """The mode that SETATTR leaves when somebody has written: the same rule as for local files."""
-    mode = attributes.mode
-    if writer.uid != 0:
-        mode &= ~stat.S_ISUID
-        if mode & stat.S_IXGRP or attributes.gid not in (writer.gid, *writer.groups):
-            mode &= ~stat.S_ISGID
-    return mode
+    """The mode that SETATTR leaves when somebody has written."""
+    return attributes.mode if is_superuser(writer) else mode_without_set_id(attributes.mode, attributes.gid, writer)
 
 
 def _with_changes(file: OpenFile, attributes: fattr3) -> fattr3:

@@ -38,17 +38,23 @@ def in_group(cred: Credentials, gid: int) -> bool:
     return gid == cred.gid or gid in cred.groups
 
 
+def granted(mode: int, uid: int, gid: int, cred: Credentials) -> int:
+    """What the mode of an object with this owner and group grants: a sum of READ, WRITE and EXECUTE.
+
+    The superuser needs no grant.
+    """
+    if cred.uid == uid:
+        return mode >> 6 & 7
+    if in_group(cred, gid):
+        return mode >> 3 & 7
+    return mode & 7
+
+
 def allows(attributes: Attributes, cred: Credentials, wanted: int) -> bool:
     """Whether the mode bits grant all of ``wanted`` (a sum of READ, WRITE and EXECUTE)."""
     if is_superuser(cred):
         return not wanted & EXECUTE or attributes.is_directory or bool(attributes.mode & 0o111)
-    if cred.uid == attributes.uid:
-        granted = attributes.mode >> 6
-    elif in_group(cred, attributes.gid):
-        granted = attributes.mode >> 3
-    else:
-        granted = attributes.mode
-    return granted & wanted == wanted
+    return granted(attributes.mode, attributes.uid, attributes.gid, cred) & wanted == wanted
 
 
 def require(attributes: Attributes, cred: Credentials, wanted: int) -> None:
@@ -75,11 +81,16 @@ def require_unlink(directory: Attributes, cred: Credentials, victim: Attributes)
 
 
 def without_set_id(attributes: Attributes, cred: Credentials) -> int:
-    """The mode once somebody has written to the file or given it away.
+    """The mode once somebody has written to the object or given it away; a directory's stays."""
+    if attributes.is_directory:
+        return attributes.mode
+    return mode_without_set_id(attributes.mode, attributes.gid, cred)
+
+
+def mode_without_set_id(mode: int, gid: int, cred: Credentials) -> int:
+    """The mode of a file of this group once somebody has written to it or given it away.
 
     A set-gid bit that lets nobody execute, which once meant mandatory locking, is spared for members of the group.
     """
-    if attributes.is_directory:
-        return attributes.mode
-    spared = not attributes.mode & S_IXGRP and (is_superuser(cred) or in_group(cred, attributes.gid))
-    return attributes.mode & ~(S_ISUID | (0 if spared else S_ISGID))
+    spared = not mode & S_IXGRP and (is_superuser(cred) or in_group(cred, gid))
+    return mode & ~(S_ISUID | (0 if spared else S_ISGID))
