@@ -1,10 +1,7 @@
 """The service loop of one replica: a batch of frames, one storage transaction, one commit, then the replies."""
 
-import contextlib
 import logging
 import os
-import signal
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +11,7 @@ from qunfs import garbage, native
 from qunfs.cluster import Cluster, load
 from qunfs.net.connection import Connection
 from qunfs.net.reactor import Reactor
+from qunfs.net.stopping import Stopping, finish_requests_first
 from qunfs.net.tls import Peer
 from qunfs.objects import REGISTRY
 from qunfs.objects.genesis import genesis_rows
@@ -53,7 +51,7 @@ class Service:
         self._dialled: dict[int, Connection] = {}
         self._for_peer: dict[int, list[bytes]] = {}
         self._started = time.monotonic()
-        self._stop_signal: signal.Signals | None = None
+        self._stopping = Stopping()
         self._last_tick = 0.0
         self._batches = 0
         self._frames = 0
@@ -63,39 +61,23 @@ class Service:
 
     def listen(self) -> None:
         """Take calls, and orders to stop, from now on.  Raises LocalError for an address that cannot be had."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-        with contextlib.suppress(OSError):  # replicas that share cores: let a request finish before the next begins
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        self._stopping.listen()
+        finish_requests_first()
         mine = self._cluster.servers[self._server]
         self._reactor.listen(mine.host, mine.port)
         log.info("server %d listens on %s:%d, durability %s", self._server, mine.host, mine.port, self._durability)
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT.  Raises StorageError."""
-        wake, ring = socket.socketpair()
-        for end in (wake, ring):
-            end.setblocking(False)
-        before = signal.set_wakeup_fd(ring.fileno(), warn_on_full_buffer=False)
-        self._reactor.add_reader(wake.fileno(), lambda: _drain(wake))
         busy = self._replica.busy()
-        try:
-            while self._stop_signal is None:
+        with self._stopping.waking(self._reactor):
+            while self._stopping.signal is None:
                 self._reactor.poll(SYNC_TICK_S if busy else IDLE_WAIT_S)
                 busy = self._replica.busy()
                 if busy and time.monotonic() - self._last_tick >= SYNC_TICK_S:
                     self._tick()
                     busy = self._replica.busy()
-            log.info("server %d stops on %s", self._server, self._stop_signal.name)
-        finally:
-            signal.set_wakeup_fd(before)
-            self._reactor.remove_reader(wake.fileno())
-            self._reactor.close()
-            wake.close()
-            ring.close()
-
-    def _on_signal(self, number: int, _frame: object) -> None:
-        self._stop_signal = signal.Signals(number)
+            log.info("server %d stops on %s", self._server, self._stopping.signal.name)
 
     def _tick(self) -> None:
         self._last_tick = time.monotonic()
@@ -197,10 +179,6 @@ class Service:
             "fsyncs": self._store.fsyncs,
             "wire_bytes": self._bytes_closed + sum(c.bytes_in + c.bytes_out for c in self._origins),
         }
-
-
-def _drain(wake: socket.socket) -> None:
-    wake.recv(4096)
 
 
 def run(

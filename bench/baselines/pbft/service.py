@@ -1,10 +1,7 @@
 """The service loop of one replica of the baseline: like ours, one storage transaction and one flush per wake-up."""
 
-import contextlib
 import logging
 import os
-import signal
-import socket
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +15,7 @@ from qunfs import garbage, native
 from qunfs.cluster import Cluster, load
 from qunfs.net.connection import Connection, send_each
 from qunfs.net.reactor import Reactor
+from qunfs.net.stopping import Stopping, finish_requests_first
 from qunfs.net.tls import Peer
 from qunfs.objects import REGISTRY
 from qunfs.protocol.errors import LocalError, MalformedMessage, QunfsError
@@ -49,7 +47,7 @@ class Service:
         """Clients' connections."""
         self._next_link = 1
         self._redial: dict[int, float] = {}
-        self._stop_signal: signal.Signals | None = None
+        self._stopping = Stopping()
         self._batches = 0
         self._frames = 0
         self._questions = 0
@@ -60,10 +58,8 @@ class Service:
 
     def listen(self) -> None:
         """Take calls, and orders to stop, from now on.  Raises LocalError for an address that cannot be had."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-        with contextlib.suppress(OSError):  # as our replicas do
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        self._stopping.listen()
+        finish_requests_first()
         mine = self._cluster.servers[self._server]
         self._reactor.listen(mine.host, mine.port)
         for other in range(self._server):  # the higher one of two calls the lower
@@ -72,14 +68,9 @@ class Service:
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT.  Raises StorageError and StateDiffers."""
-        wake, ring = socket.socketpair()
-        for end in (wake, ring):
-            end.setblocking(False)
-        before = signal.set_wakeup_fd(ring.fileno(), warn_on_full_buffer=False)
-        self._reactor.add_reader(wake.fileno(), lambda: _drain(wake))
         replica = self._replica
-        try:
-            while self._stop_signal is None:
+        with self._stopping.waking(self._reactor):
+            while self._stopping.signal is None:
                 now = time.monotonic()
                 due = replica.due()
                 if self._redial:
@@ -92,20 +83,11 @@ class Service:
                 else:
                     self._reactor.poll(0)
                     self._tick()
-            log.info("server %d stops on %s", self._server, self._stop_signal.name)
-        finally:
-            signal.set_wakeup_fd(before)
-            self._reactor.remove_reader(wake.fileno())
-            self._reactor.close()
-            wake.close()
-            ring.close()
+            log.info("server %d stops on %s", self._server, self._stopping.signal.name)
 
     def close(self) -> None:
         """Put everything into the database.  Raises StorageError."""
         self._state.apply()
-
-    def _on_signal(self, number: int, _frame: object) -> None:
-        self._stop_signal = signal.Signals(number)
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -204,10 +186,6 @@ class Service:
 
 
 _DESCRIBE: Final = bytes((TYPE_DESCRIBE,))
-
-
-def _drain(wake: socket.socket) -> None:
-    wake.recv(4096)
 
 
 def run(directory: Path, server: int, durability: Durability, tuning: Tuning) -> int:
