@@ -166,10 +166,13 @@ def test_after_heavy_use_there_is_nothing_to_find(six: Cluster) -> None:
             worker.join()
         assert (code, told["faults"]) == (0, [])
         assert any("contents were not looked at" in note for note in told["notes"])
-    code, told = fsck(six)
-    assert (code, told["faults"], told["left"]) == (0, [], 0)
+    _, told = fsck(six)
     assert told["directories"] > 1
     assert told["contents"] > 0
+    # Nobody tells one mount that the other has removed or taken over what it wrote.
+    assert {fault["kind"] for fault in told["faults"]} <= {"contents-without-file"}
+    code, told = fsck(six, "--repair")
+    assert (code, told["left"]) == (1 if told["faults"] else 0, 0)
     ended = qunfs("fsck", six.directory)
     assert ended.returncode == 0
     assert ended.stdout.splitlines()[-1].endswith("names: no faults")
