@@ -218,9 +218,7 @@ class QuClient:
             if len(self._waiters) == 1 and len(self._runnable) <= _ALONE_TASKS:
                 self._wait_alone(waiter)
             if waiter.completion is None:
-                due = self._client.next_tick()
-                if due is not None and due < self._sleeps_until:
-                    self._reactor.wake()
+                self._wake_pump()
                 waiter.event, waiter.task = trio.Event(), trio.lowlevel.current_task()
                 await waiter.event.wait()
             else:
@@ -228,14 +226,21 @@ class QuClient:
         finally:
             del self._waiters[ticket]
             if waiter.completion is None:
-                self._client.cancel(ticket)
+                self._client.cancel(ticket, time.monotonic())
                 self._after_activity()
+                self._wake_pump()
         completion = waiter.completion
         if completion is None:
             raise OperationGivenUp
         if completion.error is not None:
             raise completion.error
         return completion.result
+
+    def _wake_pump(self) -> None:
+        """Have the pump reckon anew when it sleeps beyond what is due."""
+        due = self._client.next_tick()
+        if due is not None and due < self._sleeps_until:
+            self._reactor.wake()
 
     async def _pass_by_trio(self) -> None:
         """Let others run from time to time: a task can be taken for alone when others have not yet begun."""

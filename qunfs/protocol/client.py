@@ -102,8 +102,9 @@ class Client:
         """Ask one server something; the ticket of the completion, whose result is its reply."""
         return self._submit(ask(server, question), now)
 
-    def cancel(self, ticket: int) -> None:
-        """Stop waiting for an operation; an update may still take effect."""
+    def cancel(self, ticket: int, now: float) -> None:
+        """Stop waiting for an operation; an update may still take effect.  What waited behind it starts."""
+        self._now = now
         work = self._works.get(ticket)
         if work is not None:
             work.run.close()

@@ -262,3 +262,13 @@ def test_what_a_client_says_that_it_holds() -> None:
     assert to_claim(held, 1, want_auth=True) == ZERO_HISTORY
     assert sorted(cache.authenticated(A)) == [1, 2, 3, 4, 5]
     assert sum(one.servers for one in held) == 0b111111, "each server in one history"
+
+
+def test_what_waited_behind_a_cancelled_operation_has_its_time_from_then_on() -> None:
+    talk = Talk(Scripted((A,)))
+    first = talk.append((A,))
+    talk.append((A,))
+    talk.client.cancel(first, 100.0)
+    due = talk.client.next_tick()
+    assert due is not None
+    assert due > 100.0

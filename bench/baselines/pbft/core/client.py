@@ -178,7 +178,7 @@ class PbftClient:
         self.outgoing.append((server, pack_describe(self._ticket)))
         return self._ticket
 
-    def cancel(self, ticket: int) -> None:
+    def cancel(self, ticket: int, now: float) -> None:  # noqa: ARG002 - the driver's
         """Stop waiting for an operation; an update may still take effect."""
         self._questions.pop(ticket, None)
         work = self._works.pop(ticket, None)
