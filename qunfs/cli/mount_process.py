@@ -20,11 +20,11 @@ from qunfs import cluster, garbage, mounts, processes
 from qunfs.cli.mount import FAILED, READY, WAITING
 from qunfs.cli.output import log_to_standard_error
 from qunfs.cli.suspects import as_suspect
-from qunfs.cluster import Cluster
+from qunfs.cluster import FILE_NAME, Cluster
 from qunfs.nfs.service import MetadataService
 from qunfs.nfs.types import nfsstat3
 from qunfs.objects.ids import ROOT
-from qunfs.protocol.errors import LocalError
+from qunfs.protocol.errors import LocalError, OperationRefused
 from qunfs.protocol.evidence import Finding, Ground
 from qunfs.protocol.operation import Credentials
 
@@ -253,7 +253,14 @@ async def _await_quorum(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_report_waiting, core, announce)
         nursery.start_soon(_give_up, request, core)
-        result = await service.getattr(Credentials(os.getuid(), os.getgid()), ROOT)
+        uid, gid = os.getuid(), os.getgid()
+        try:
+            result = await service.getattr(Credentials(uid, gid), ROOT)
+        except OperationRefused as error:
+            raise LocalError(
+                f"client {request.client} may not act for user {uid} and group {gid} "
+                f"(squash, uids and gids in {FILE_NAME}): mount as a user for whom it may, or choose another --client"
+            ) from error
         nursery.cancel_scope.cancel()
     if result.status != nfsstat3.NFS3_OK:
         raise LocalError(f"the root directory cannot be read: {result.status.name}")

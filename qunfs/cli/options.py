@@ -22,5 +22,8 @@ DurabilityOption = Annotated[
 ]
 
 ClientName = Annotated[
-    str | None, typer.Option("--client", metavar="NAME", help="Client to appear as; the cluster's first by default.")
+    str | None,
+    typer.Option(
+        "--client", metavar="NAME", help="Client to appear as; by default the first whose keys this machine has."
+    ),
 ]

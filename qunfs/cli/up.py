@@ -19,8 +19,8 @@ def up(
 ) -> None:
     """Start a cluster's replicas.
 
-    It starts those of this machine and returns when each one listens.  Replicas that run are left alone, so it also
-    brings back those that died.  Their logs are in DIR/log.
+    It starts all of them on this machine and returns when each one listens.  Replicas that run are left alone, so it
+    also brings back those that died.  Their logs are in DIR/log.  For a cluster on several machines there is "serve".
 
     \b
     Example:

@@ -12,6 +12,7 @@ import pytest
 
 from qunfs import cluster, mounts, processes
 from qunfs.cluster import Cluster
+from qunfs.cluster.model import ID_MAX
 
 PATIENCE_S = 60.0
 """When a test gives up; nothing here is expected to take a twentieth of it."""
@@ -188,6 +189,36 @@ def test_without_replicas_mount_says_what_it_waits_for(tmp_path: Path) -> None:
     assert in_foreground.returncode == 1
     assert in_foreground.stderr.splitlines()[-1].startswith("qunfs: ")
     assert "Traceback" not in in_foreground.stderr
+
+
+def test_a_client_acts_only_for_whom_cluster_toml_lets_it(tmp_path: Path) -> None:
+    """Replicas refuse the others' operations; the mount maps nobody to anybody else."""
+    directory, mountpoint = tmp_path / "c", tmp_path / "m"
+    mountpoint.mkdir()
+    done("init", directory, "-b", "0", "--clients", "squashed,ranged")
+    toml = directory / "cluster.toml"
+    text = toml.read_text().replace('squash = "none"', 'squash = "root"', 1)
+    head, name, rest = text.partition('name = "ranged"')
+    toml.write_text(head + name + rest.replace(f"uids = [0, {ID_MAX}]", "uids = [0, 999]", 1))
+    done("up", directory, "--durability", "async")
+    try:
+        refused = qunfs("mount", directory, mountpoint, "--client", "squashed")
+        assert refused.returncode == 1
+        (line,) = refused.stderr.splitlines()
+        assert "not mounted: client squashed may not act for user 0 and group 0 (squash, uids and gids in" in line
+        assert mounts.filesystem_at(mountpoint) is None
+        done("mount", directory, mountpoint, "--client", "ranged")
+        mountpoint.chmod(0o777)
+        for user, allowed in ((999, True), (1000, False)):
+            command = ["mkdir", str(user)]
+            made = subprocess.run(command, cwd=mountpoint, user=user, group=user, extra_groups=(), check=False)
+            assert (made.returncode == 0) is allowed
+            assert (mountpoint / str(user)).is_dir() is allowed
+        (log,) = (directory / "log").glob("mount-*.log")
+        assert "uid 1000 is outside the range of this client" in log.read_text()
+    finally:
+        qunfs("umount", mountpoint)
+        done("down", directory)
 
 
 def test_up_names_a_replica_that_cannot_start(tmp_path: Path) -> None:

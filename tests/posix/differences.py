@@ -61,7 +61,7 @@ DIFFERENCES: Final = (
         (("mmap", "set_id_bits_stay"),),
     ),
     Difference(
-        "Permission to list a directory is needed for each page of it that is fetched (64 KiB), not only at `opendir`.",
+        "Permission to list a directory is needed for each page of it (at most 256 names), not only at `opendir`.",
         "The replicas check the credentials of each READDIR, as NFS servers do, and know of no open directories.",
         (("readdir", "permission_counts_at_open"),),
     ),
