@@ -23,7 +23,7 @@ from qunfs.cli.status import status
 from qunfs.cluster import Cluster
 
 FILES, TRANSACTIONS = 40, 100
-PATIENCE_S = 30.0
+PATIENCE_S = 200.0
 LIAR = 1
 LEFT_BEHIND = 4
 ASYNC = ["--durability", "async"]

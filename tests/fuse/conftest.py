@@ -84,11 +84,15 @@ class Mounter:
 
 
 @pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A directory that other users get to: whenever it is started anew, pytest shuts its own to them."""
+    with tempfile.TemporaryDirectory(prefix="qunfs-fuse-") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
+@pytest.fixture
 def mounter(tmp_path: Path) -> Iterator[Mounter]:
-    for directory in (tmp_path, *tmp_path.parents):  # other users must get there
-        if directory == Path(tempfile.gettempdir()):
-            break
-        directory.chmod(0o755)
     made = Mounter(tmp_path)
     yield made
     made.close()
