@@ -45,7 +45,8 @@ class Mount:
 
 
 def is_mounted(path: Path) -> bool:
-    return any(line.split()[1] == str(path) for line in Path("/proc/self/mounts").read_text().splitlines())
+    table = Path("/proc/self/mounts").read_text(errors="replace")  # what others have mounted may be called anything
+    return any(line.split()[1] == str(path) for line in table.splitlines())
 
 
 class Mounter:

@@ -29,7 +29,8 @@ def test_unmounted_from_outside(mounter, namespace):
 
 
 def test_shows_in_the_mount_table_as_qunfs(mount):
-    rows = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines() if f" {mount.path} " in line]
+    table = Path("/proc/self/mounts").read_text(errors="replace")
+    rows = [line.split() for line in table.splitlines() if f" {mount.path} " in line]
     assert [row[0] for row in rows] == ["qunfs"]
     assert rows[0][2] == "fuse.qunfs"
     assert {"default_permissions", "allow_other"} <= set(rows[0][3].split(","))
