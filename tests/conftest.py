@@ -27,6 +27,19 @@ SEPARATE: Final = ("tests/apps/test_cpython.py", "tests/cli/bench/test_bench_com
 LONGEST: Final = (
     "tests/simulation/test_simulation.py",
     "tests/test_native.py",
+    "tests/fsck/test_cluster.py",
+    "tests/mutants/",
+    "tests/bench/test_liars_found_out.py",
+    "posix mount",
+    "tests/fuse/test_many_mounts.py",
+    "tests/faults/test_running.py",
+    "tests/cli/test_end_to_end.py",
+    "tests/apps/",
+    "tests/cli/bench/",
+    "tests/bench/",
+    "tests/nfs/test_model.py",
+    "tests/protocol/test_straight_paths.py",
+    "tests/fuse/",
 )
 """What takes longest, in this order; a folder stands for its files.  The rest is short and fills gaps at the end."""
 
