@@ -7,6 +7,7 @@ import os
 from typing import Final
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 COMPILED = bool(os.environ.get("QUNFS_TEST_COMPILED"))
 
@@ -20,6 +21,9 @@ if not COMPILED:
 elif not qunfs.native.active():
     raise pytest.UsageError("there is no compiled code of these sources: run ./scripts/setup")
 
+
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")  # how long something takes says nothing on a machine that does other things, too
 
 SEPARATE: Final = ("tests/apps/test_cpython.py", "tests/cli/bench/test_bench_commands.py")
 """Files whose tests take long and share nothing that one process would have to keep: each may run anywhere."""
