@@ -33,7 +33,7 @@ class Mount:
         return self.wait()
 
     def wait(self) -> int:
-        self.ended = self.process.wait(timeout=30)
+        self.ended = self.process.wait(timeout=120)
         self.process.stdout.close()
         return self.ended
 

@@ -69,7 +69,7 @@ def test_cancelled_without_a_quorum(mounter, namespace):
     mount.process.terminate()
     assert mount.wait() == 0
     assert not is_mounted(mount.path)
-    waiting.wait(timeout=30)
+    waiting.wait(timeout=120)
 
 
 def test_unmounted_without_a_quorum(mounter, namespace):
@@ -83,7 +83,7 @@ def test_unmounted_without_a_quorum(mounter, namespace):
     waiting.kill()  # it waits in the kernel all the same, until its request is given up
     mount.process.terminate()
     assert mount.wait() == 0
-    waiting.wait(timeout=30)
+    waiting.wait(timeout=120)
 
 
 def test_operations_wait_for_a_quorum_and_go_on(mount, namespace):
