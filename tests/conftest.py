@@ -4,8 +4,10 @@ With QUNFS_TEST_COMPILED=1 they run the compiled code themselves, less those tha
 """
 
 import os
+from typing import Final
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 COMPILED = bool(os.environ.get("QUNFS_TEST_COMPILED"))
 
@@ -20,6 +22,32 @@ elif not qunfs.native.active():
     raise pytest.UsageError("there is no compiled code of these sources: run ./scripts/setup")
 
 
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")  # how long something takes says nothing on a machine that does other things, too
+
+SEPARATE: Final = ("tests/apps/test_cpython.py", "tests/cli/bench/test_bench_commands.py")
+"""Files whose tests take long and share nothing that one process would have to keep: each may run anywhere."""
+
+LONGEST: Final = (
+    "tests/simulation/test_simulation.py",
+    "tests/test_native.py",
+    "tests/fsck/test_cluster.py",
+    "tests/mutants/",
+    "tests/bench/test_liars_found_out.py",
+    "posix mount",
+    "tests/fuse/test_many_mounts.py",
+    "tests/faults/test_running.py",
+    "tests/cli/test_end_to_end.py",
+    "tests/apps/",
+    "tests/cli/bench/",
+    "tests/bench/",
+    "tests/nfs/test_model.py",
+    "tests/protocol/test_straight_paths.py",
+    "tests/fuse/",
+)
+"""What takes longest, in this order; a folder stands for its files.  The rest is short and fills gaps at the end."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite-golden", action="store_true", help="write the golden transcripts anew")
 
@@ -30,11 +58,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """What runs in one process, one after the other: tests of one file may share a cluster."""
-    if item.get_closest_marker("xdist_group") is None:
-        item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    file = item.nodeid.partition("::")[0]
+    if file not in SEPARATE and item.get_closest_marker("xdist_group") is None:
+        item.add_marker(pytest.mark.xdist_group(file))
 
 
+def _turn(item: pytest.Item) -> int:
+    """When a test's group has its turn where several processes take one after the other."""
+    marker = item.get_closest_marker("xdist_group")
+    group = item.nodeid if marker is None else str(marker.args[0])
+    return next((turn for turn, start in enumerate(LONGEST) if group.startswith(start)), len(LONGEST))
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that no process is left alone with it at the end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=_turn)
     if COMPILED:
         pure = [item for item in items if item.get_closest_marker("pure") is not None]
         config.hook.pytest_deselected(items=pure)

@@ -56,6 +56,11 @@ LONG: Final = (
     "test.test_mailbox.TestMbox*",
     "test.test_mailbox.TestMMDF*",
     "test.test_mailbox.TestMaildir.*",
+    "test.test_mailbox.TestMH.test_iter*",  # what its other tests read, once more
+    "test.test_unicode_file_functions.UnicodeNFK*",  # names are bytes: two normal forms are as good as four
+    "test.test_tempfile.*.test_basic_many",  # a hundred of what is made once before
+    "test.test_zipfile.PyZipFileTests.*",  # compiles packages of modules, for the most part
+    "test.test_zipfile.TestPath.*",  # in memory
     "*.CommandLineTest.*",  # starts of interpreters, for the most part
     "*Bz*",  # compressors: the files are the same, and the processor time is not the file system's
     "*Lzma*",

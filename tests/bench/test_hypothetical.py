@@ -47,7 +47,7 @@ def test_wrong_usage_says_what_is_right(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=200,
         env={native.PURE: "1", "PYTHONPATH": sys.path[0]},
     )
     assert done.returncode == 1

@@ -23,7 +23,7 @@ from qunfs.cli.status import status
 from qunfs.cluster import Cluster
 
 FILES, TRANSACTIONS = 40, 100
-PATIENCE_S = 30.0
+PATIENCE_S = 200.0
 LIAR = 1
 LEFT_BEHIND = 4
 ASYNC = ["--durability", "async"]
@@ -87,7 +87,7 @@ def test_postmark_counts_right_and_the_liar_is_named(
     processes.stop(six, [LIAR])
     processes.start_and_wait(six, [LIAR], ["--kind", kind, *ASYNC], module="bench.malevolent")
     command = [sys.executable, "-m", "qunfs.cli.main", "mount", str(six.directory), str(mountpoint)]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_S)
     try:
         result = postmark.run(mountpoint, scratch, FILES, TRANSACTIONS)
         assert result.complaints(expected) == []

@@ -15,7 +15,7 @@ from qunfs.net.driver import QuClient, open_client
 from qunfs.objects import REGISTRY
 from qunfs.protocol.operation import Call, Credentials
 
-PATIENCE_S = 60.0
+PATIENCE_S = 200.0
 HOME = 6007  # of six replicas it prefers 1, 2, 3, 4, 5
 NOBODY = Credentials(65534, 65534)
 NOTHING = msgpack.packb(None)

@@ -49,7 +49,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
             assert child.stderr is not None
             line = next(line for line in child.stderr if "stop server" in line)  # it does not end by SIGTERM
             child.send_signal(signal.SIGTERM)
-            assert child.wait(60) == 130, line
+            assert child.wait(200) == 130, line
             assert system.processes_of(tmp_path) == []
         finally:
             child.kill()

@@ -117,7 +117,7 @@ async def test_a_busy_replica_is_asked_again(bench: Bench, tree: dict[str, int])
 
 async def test_a_replica_that_is_busy_for_ever_is_left_out(bench: Bench, tree: dict[str, int], hasty: None) -> None:
     bench.replicas.told[LIAR] = lambda question, reply: RollReply(Status.BUSY)
-    with trio.fail_after(60.0):
+    with trio.fail_after(200.0):
         counted, found = await taken(bench)
     assert found == sorted({ROOT, *tree.values()})
     assert counted.failures == {LIAR: "it was busy for too long"}
@@ -133,7 +133,7 @@ async def test_a_replica_that_is_busy_for_ever_at_the_second_look(
         return answered(*listed, more=reply.more)
 
     bench.replicas.told[LIAR] = lie
-    with trio.fail_after(60.0):
+    with trio.fail_after(200.0):
         report = await bench.check()
     assert report.faults == []
     assert f"replica {LIAR} was left out: it was busy for too long" in report.notes

@@ -31,7 +31,7 @@ async def test_the_lock_keeps_others_out_and_lets_all_of_them_in() -> None:
             inside -= 1
             entered += 1
 
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             for _ in range(10):
                 nursery.start_soon(enter)
@@ -45,7 +45,7 @@ async def test_whoever_gives_the_lock_up_may_take_it_again() -> None:
         async with lock:
             order.append("other")
 
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             async with lock:
                 nursery.start_soon(other)
@@ -61,14 +61,14 @@ async def test_a_cancelled_wait_for_the_lock_leaves_it_usable() -> None:
         with trio.move_on_after(0.01):
             async with lock:
                 raise AssertionError("two inside")
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with lock:
             pass
 
 
 async def test_it_returns_once_for_each_request(pipe: tuple[int, int]) -> None:
     kernel = RequestWait(None)
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         for _ in range(100):
             os.write(pipe[1], b"x")
             await kernel.readable(pipe[0])
@@ -103,7 +103,7 @@ async def test_the_other_descriptor_goes_first(pipe: tuple[int, int]) -> None:
         taken.set()
 
     os.write(pipe[1], b"x")
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         await kernel.readable(pipe[0])
         async with trio.open_nursery() as nursery:
             nursery.start_soon(take_replies)
@@ -140,7 +140,7 @@ async def test_what_else_there_is_to_do_is_asked_once_in_a_row_of_requests(pipe,
     monkeypatch.setattr(reading, "TURN_S", 60.0)
     kernel = RequestWait(None)
     os.write(pipe[1], b"x")
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         await read(1)
         assert len(asked) == 0, "trio comes first"
         await read(10)
@@ -159,7 +159,7 @@ async def test_after_a_wait_in_trio_it_is_asked_again(pipe, monkeypatch) -> None
     monkeypatch.setattr(reading, "TURN_S", 60.0)
     kernel = RequestWait(None)
     os.write(pipe[1], b"x")
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         await kernel.readable(pipe[0])
         await kernel.readable(pipe[0])
         os.read(pipe[0], 10)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fuse.conftest import as_user, refused
 
-TIMEOUT_S = 0.5
+TIMEOUT_S = 1.0
 OPTIONS = (f"attr_timeout={TIMEOUT_S}", f"entry_timeout={TIMEOUT_S}")
 USER = 1234
 

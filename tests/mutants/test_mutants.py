@@ -36,11 +36,11 @@ def test_killed(verdicts: dict[str, dict[str, object]], name: str) -> None:
 
 def test_a_mutant_that_nothing_notices_survives() -> None:
     """And one whose tests cannot be run is not taken for dead."""
-    harmless = Mutant("harmless", "none", "nowhere", lambda: None, ("tests/protocol/test_quorum.py",))
+    harmless = Mutant("harmless", "none", "nowhere", lambda: None, ("tests/protocol/test_roll.py",))
     MUTANTS[harmless.name] = harmless
     try:
         survived = try_mutant(harmless, 0)
-        untried = try_mutant(replace(harmless, killers=("tests/protocol/test_quorum.py::test_no_such",)), 0)
+        untried = try_mutant(replace(harmless, killers=("tests/protocol/test_roll.py::test_no_such",)), 0)
         superfluous = try_mutant(replace(harmless, superfluous="it does nothing"), 0)
     finally:
         del MUTANTS[harmless.name]

@@ -13,7 +13,7 @@ from qunfs.net.limits import DEFAULT_NETWORK_LIMITS, NetworkLimits
 from qunfs.net.reactor import Reactor
 from qunfs.net.tls import Peer, PeerDirectory, TlsChannel, TlsIdentity, make_contexts
 
-HANG_SECONDS = 30.0
+HANG_SECONDS = 120.0
 """Only to turn a hang into a failure."""
 
 

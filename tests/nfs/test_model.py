@@ -352,5 +352,5 @@ class Namespace(RuleBasedStateMachine):
             listing.shown &= names | {b".", b".."}
 
 
-Namespace.TestCase.settings = settings(max_examples=70, stateful_step_count=80, deadline=None)
+Namespace.TestCase.settings = settings(max_examples=40, stateful_step_count=80, deadline=None)
 TestNamespace = Namespace.TestCase

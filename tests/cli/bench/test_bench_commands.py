@@ -28,11 +28,13 @@ QUICK = ("--seconds", "0.3", "--warm-up", "0.1", "--attempts", "1")
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """Where clusters go; a test fails when anything is left there."""
+    """Where clusters go; a test fails when anything is left there, or in the usual place."""
     made = tmp_path / "place"
     made.mkdir()
     yield made
     assert list(made.iterdir()) == []
+    mine = f"qunfs-{os.getpid()}-"
+    assert not [name for name in os.listdir(tempfile.gettempdir()) if name.startswith(mine)]
     assert processes_of(made) == []
     assert mounts.mounted_below(made) == []
 
@@ -263,8 +265,3 @@ def test_an_interrupted_benchmark_leaves_nothing(place: Path, words: tuple[str, 
 def _is_under_way(place: Path) -> bool:
     """Whether client processes or PostMark run already."""
     return any(place.glob("qunfs-*/scratch/*"))
-
-
-def test_nothing_is_left_in_the_usual_place_either() -> None:
-    mine = f"qunfs-{os.getpid()}-"
-    assert not [name for name in os.listdir(tempfile.gettempdir()) if name.startswith(mine)]
