@@ -5,6 +5,7 @@ A file that is removed while open lives on in its OpenFile, without an object.
 """
 
 import errno
+import logging
 import os
 import time
 from collections import OrderedDict
@@ -26,6 +27,8 @@ from qunfs.objects.permissions import WRITE, granted, is_superuser, mode_without
 from qunfs.protocol.operation import Credentials
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 TIMES_MAX: Final = 16_384
 """Objects whose local access times, and whose local change times, are remembered after they are closed."""
@@ -50,6 +53,8 @@ class OpenFile:
     removed: bool = False
     dirty: bool = False
     """Whether the contents have changes that the attribute object was not told about."""
+    reads_only: bool = False
+    """Whether the descriptor is good for reading only: the disk was when it was opened."""
     marked: bool = False
     """Whether the contents carry the mark."""
     telling: bool = False
@@ -92,9 +97,9 @@ class OpenFile:
 
     def drop_descriptor(self) -> None:
         """Close the contents."""
-        if self.fd is not None:
-            os.close(self.fd)
-            self.fd = None
+        fd, self.fd = self.fd, None
+        if fd is not None:
+            os.close(fd)  # for good, even if it fails
 
 
 @dataclass(eq=False, slots=True)
@@ -240,7 +245,8 @@ class Files:
         file = self._open.get(obj)
         if file is None:
             self._atimes.pop(obj, None)
-            self._contents.discard(obj)
+            with _contents_left(obj):
+                self._contents.discard(obj)
             return
         if not file.removed:
             if not file.loaded:
@@ -250,7 +256,8 @@ class Files:
                 file.attributes = attributes
             file.attributes = file.attributes._replace(nlink=0, size=size, used=size)
             file.loaded = file.removed = True
-        self._contents.detach(obj)
+        with _contents_left(obj):
+            self._contents.detach(obj)
 
     def directory_removed(self, attributes: fattr3) -> None:
         """A directory went away: programs may still be in it, or have it open, and look at it."""
@@ -267,6 +274,15 @@ class Files:
     def removed_elsewhere(self, file: OpenFile) -> None:
         """The service does not know an open file any more."""
         self.removed(file.object, file.known)
+
+
+@contextmanager
+def _contents_left(obj: int) -> Iterator[None]:
+    """The contents of a file without a name are to go; that they cannot does not undo its removal."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("contents of removed object %x stay in the contents folder until qunfs fsck: %s", obj, error)
 
 
 def _remember(values: OrderedDict[int, T], obj: int, value: T, values_max: int = TIMES_MAX) -> None:
