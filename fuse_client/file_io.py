@@ -121,7 +121,7 @@ class FileIO:
         asked = self._files.cache.now()
         result = await self._service.getattr(credentials, file.object)
         if not file.removed:  # by this mount, meanwhile
-            self._files.check(result.status, file.object)
+            self._files.check_itself(result.status, file.object)
             cached = self._files.cache.fresh(file.object)
             self._files.learn(result.obj_attributes, asked)
             if cached is not None and cached[0].ctime != file.known.ctime:

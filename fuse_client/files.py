@@ -23,6 +23,7 @@ from fuse_client.errors import GONE, StatusError
 from fuse_client.names import NameCache
 from fuse_client.turns import Turns
 from qunfs.nfs.types import fattr3, ftype3, nfsstat3
+from qunfs.objects.ids import is_file
 from qunfs.objects.permissions import WRITE, granted, is_superuser, mode_without_set_id
 from qunfs.protocol.operation import Credentials
 
@@ -194,6 +195,19 @@ class Files:
             self.cache.forget(obj)
             self.names.drop(obj)
         raise StatusError(status)
+
+    def check_itself(self, status: nfsstat3, obj: int) -> None:
+        """The same for a GETATTR, which is about the object alone.
+
+        What a quorum says is no more was there when its id was heard of, and ids are never used again: nobody is going
+        to need its contents, except through a handle.
+        """
+        file = self._open.get(obj)
+        in_use = file is not None and (file.handles or file.fd is not None)
+        if status is nfsstat3.NFS3ERR_STALE and is_file(obj) and not in_use:
+            with _contents_left(obj):
+                self._contents.discard(obj)
+        self.check(status, obj)
 
     def seen_here(self, attributes: fattr3) -> fattr3:
         """Attributes as programs on this mount must see them."""
