@@ -28,6 +28,10 @@ PREFERRED_BYTES: Final = 65_536
 RELATIME_NS: Final = 24 * 3600 * 1_000_000_000
 """An access time older than a day is renewed even if nothing was written since (mount(8), relatime)."""
 
+_MAJOR_MASK: Final = (1 << 12) - 1
+_MINOR_MASK: Final = (1 << 20) - 1
+"""What FUSE can tell of a device's numbers; RFC 1813 has two words for them."""
+
 _FORMAT: Final = {
     ftype3.NF3REG: stat.S_IFREG,
     ftype3.NF3DIR: stat.S_IFDIR,
@@ -112,7 +116,8 @@ def entry_attributes(attributes: fattr3, attr_timeout: float, entry_timeout: flo
     entry.st_nlink = nlink
     entry.st_uid = uid
     entry.st_gid = gid
-    entry.st_rdev = os.makedev(*rdev)
+    major, minor = rdev
+    entry.st_rdev = os.makedev(major & _MAJOR_MASK, minor & _MINOR_MASK)
     entry.st_size = size
     entry.st_blksize = PREFERRED_BYTES
     entry.st_blocks = -(-used // BLOCK_BYTES)

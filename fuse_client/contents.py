@@ -30,6 +30,9 @@ from qunfs.protocol.errors import LocalError
 _PLAIN_MODE: Final = stat.S_IRUSR | stat.S_IWUSR
 _MARKED_MODE: Final = _PLAIN_MODE | stat.S_ISVTX
 _OPEN_FLAGS: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+_READ_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 
 SPARES_MAX: Final = 1024
 """Spare files kept: an inode each, and no blocks.  Creations and removals that alternate need a few hundred at most;
@@ -83,23 +86,40 @@ class ContentStore:
         return f"{self._data}/{obj & 0xFF:02x}/{obj:016x}"
 
     def open(self, obj: int) -> int | None:
-        """A descriptor of an object's contents, or None when there are none here."""
+        """A descriptor of an object's contents, or None when there are none here.
+
+        It is good for reading only when the disk is (:func:`is_writable`).
+        """
+        path = self._path(obj)
         try:
-            return os.open(self._path(obj), _OPEN_FLAGS)
+            return os.open(path, _OPEN_FLAGS)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            return os.open(path, _READ_FLAGS)
 
     def create(self, obj: int) -> int:
         """A descriptor of an object's contents, made empty when there are none yet."""
         path = self._path(obj)
         try:
             return self._create(path)
-        except FileNotFoundError:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(os.path.dirname(path), mode=0o700)
+        except OSError as error:
+            if error.errno not in _NO_ROOM or not self._spares:
+                raise
+            self._drop_spares()  # the disk may be out of inodes, and these have one each
             return self._create(path)
 
     def _create(self, path: str) -> int:
+        try:
+            return self._create_in_folder(path)
+        except FileNotFoundError:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(os.path.dirname(path), mode=0o700)
+            return self._create_in_folder(path)
+
+    def _create_in_folder(self, path: str) -> int:
         fd = self._reuse(path) if self._spares and not os.access(path, os.F_OK) else None
         return os.open(path, _OPEN_FLAGS | os.O_CREAT, _PLAIN_MODE) if fd is None else fd
 
@@ -125,6 +145,11 @@ class ContentStore:
             with contextlib.suppress(OSError):  # it counts for nothing, and a later spare may replace it
                 os.unlink(f"{self._spare}/{name}")
         return count
+
+    def _drop_spares(self) -> None:
+        while self._spares:
+            self._spares -= 1
+            _unlink(f"{self._spare}/{self._spares}")
 
     def _retire(self, path: str) -> bool:
         """Make a content file the last spare one, if it can be."""
@@ -212,8 +237,23 @@ def is_marked(status: os.stat_result) -> bool:
     return bool(status.st_mode & stat.S_ISVTX)
 
 
+def is_writable(fd: int) -> bool:
+    """Whether contents were opened on a disk that took writes then."""
+    return fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+
+
 def write_all(fd: int, data: bytes, offset: int) -> None:
-    """Write all of the data, as the kernel expects of a FUSE write."""
-    written = os.pwrite(fd, data, offset)
-    while written < len(data):
-        written += os.pwrite(fd, memoryview(data)[written:], offset + written)
+    """Write all of the data, as the kernel expects of a FUSE write.
+
+    If that fails, for lack of room most likely, nothing is left behind the old end: whoever appends is told that it has
+    failed, and goes on from there.
+    """
+    end = os.lseek(fd, 0, os.SEEK_END)
+    try:
+        written = os.pwrite(fd, data, offset)
+        while written < len(data):
+            written += os.pwrite(fd, memoryview(data)[written:], offset + written)
+    except OSError:
+        if os.lseek(fd, 0, os.SEEK_END) > end:
+            os.ftruncate(fd, end)
+        raise

@@ -7,6 +7,7 @@ The store that wrote first owns the contents.  Elsewhere the file can be looked 
 until somebody truncates it to zero and so takes it over.
 """
 
+import contextlib
 import errno
 import logging
 import os
@@ -16,7 +17,7 @@ from collections.abc import Callable
 import pyfuse3
 import trio
 
-from fuse_client.contents import ContentStore, is_marked, mark, unmark, write_all
+from fuse_client.contents import ContentStore, is_marked, is_writable, mark, unmark, write_all
 from fuse_client.errors import GONE, StatusError
 from fuse_client.files import Files, Handle, OpenFile, may_write, mode_once_written
 from qunfs.nfs.service import MetadataService
@@ -120,7 +121,7 @@ class FileIO:
         asked = self._files.cache.now()
         result = await self._service.getattr(credentials, file.object)
         if not file.removed:  # by this mount, meanwhile
-            self._files.check(result.status, file.object)
+            self._files.check_itself(result.status, file.object)
             cached = self._files.cache.fresh(file.object)
             self._files.learn(result.obj_attributes, asked)
             if cached is not None and cached[0].ctime != file.known.ctime:
@@ -146,6 +147,7 @@ class FileIO:
             if fd is not None:
                 status = os.fstat(fd)
                 file.marked = is_marked(status)
+                file.reads_only = not is_writable(fd)
                 await self._mend(file, status)
 
     async def _mend(self, file: OpenFile, status: os.stat_result) -> None:
@@ -179,16 +181,26 @@ class FileIO:
         raise pyfuse3.FUSEError(errno.EREMOTE)
 
     def _descriptor(self, file: OpenFile) -> int:
-        """The descriptor of the contents, made if there are none."""
-        if file.fd is None and not file.loaded:
-            file.fd = self._contents.open(file.object)
-            file.marked = file.fd is not None and is_marked(os.fstat(file.fd))
+        """The descriptor of the contents, made if there are none, with which they can be changed."""
+        if file.reads_only or (file.fd is None and not file.loaded):
+            self._open_to_change(file)
         if file.fd is None:
             file.fd = self._contents.create(file.object)
             if file.removed:
                 self._contents.detach(file.object)
         file.loaded = True
         return file.fd
+
+    def _open_to_change(self, file: OpenFile) -> None:
+        """Open the contents, if there are any; EROFS if they still can only be read."""
+        fd = self._contents.open(file.object)
+        if (fd is None and file.reads_only) or (fd is not None and not is_writable(fd)):
+            if fd is not None:
+                os.close(fd)
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        file.drop_descriptor()
+        file.fd, file.reads_only = fd, False
+        file.marked = fd is not None and is_marked(os.fstat(fd))
 
     def read(self, handle: Handle, offset: int, size: int) -> bytes:
         """Contents from an offset; short only at the end of the file."""
@@ -289,8 +301,9 @@ class FileIO:
         if file.changes == changes and not file.removed:
             file.dirty = False
             if file.marked and file.fd is not None:
-                unmark(file.fd)
-                file.marked = False
+                with contextlib.suppress(OSError):  # the disk is read-only: the next open tells it once more
+                    unmark(file.fd)
+                    file.marked = False
 
     async def resize(self, file: OpenFile, new: sattr3, credentials: Credentials, *, granted: bool = False) -> None:
         """SETATTR with a size, which also supersedes unreported changes; ``granted``: by an open for writing.
@@ -319,8 +332,16 @@ class FileIO:
             else:
                 await self._send_size(file, new, credentials, before, granted)
             if fd is not None and size < before:
-                os.ftruncate(fd, size)
+                self._cut(file, fd, size, credentials)
             self._settle(file, changes)
+
+    def _cut(self, file: OpenFile, fd: int, size: int, credentials: Credentials) -> None:
+        """Have contents as long as the attribute object says by now; if they cannot be, it must hear of it."""
+        try:
+            os.ftruncate(fd, size)
+        except OSError:
+            file.note_change(credentials, self._files.now_ns())
+            raise
 
     async def _send_size(
         self, file: OpenFile, new: sattr3, credentials: Credentials, before: int, granted: bool

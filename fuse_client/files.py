@@ -5,6 +5,7 @@ A file that is removed while open lives on in its OpenFile, without an object.
 """
 
 import errno
+import logging
 import os
 import time
 from collections import OrderedDict
@@ -22,10 +23,13 @@ from fuse_client.errors import GONE, StatusError
 from fuse_client.names import NameCache
 from fuse_client.turns import Turns
 from qunfs.nfs.types import fattr3, ftype3, nfsstat3
+from qunfs.objects.ids import is_file
 from qunfs.objects.permissions import WRITE, granted, is_superuser, mode_without_set_id
 from qunfs.protocol.operation import Credentials
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 TIMES_MAX: Final = 16_384
 """Objects whose local access times, and whose local change times, are remembered after they are closed."""
@@ -50,6 +54,8 @@ class OpenFile:
     removed: bool = False
     dirty: bool = False
     """Whether the contents have changes that the attribute object was not told about."""
+    reads_only: bool = False
+    """Whether the descriptor is good for reading only: the disk was when it was opened."""
     marked: bool = False
     """Whether the contents carry the mark."""
     telling: bool = False
@@ -92,9 +98,9 @@ class OpenFile:
 
     def drop_descriptor(self) -> None:
         """Close the contents."""
-        if self.fd is not None:
-            os.close(self.fd)
-            self.fd = None
+        fd, self.fd = self.fd, None
+        if fd is not None:
+            os.close(fd)  # for good, even if it fails
 
 
 @dataclass(eq=False, slots=True)
@@ -190,6 +196,19 @@ class Files:
             self.names.drop(obj)
         raise StatusError(status)
 
+    def check_itself(self, status: nfsstat3, obj: int) -> None:
+        """The same for a GETATTR, which is about the object alone.
+
+        What a quorum says is no more was there when its id was heard of, and ids are never used again: nobody is going
+        to need its contents, except through a handle.
+        """
+        file = self._open.get(obj)
+        in_use = file is not None and (file.handles or file.fd is not None)
+        if status is nfsstat3.NFS3ERR_STALE and is_file(obj) and not in_use:
+            with _contents_left(obj):
+                self._contents.discard(obj)
+        self.check(status, obj)
+
     def seen_here(self, attributes: fattr3) -> fattr3:
         """Attributes as programs on this mount must see them."""
         obj = attributes.fileid
@@ -240,7 +259,8 @@ class Files:
         file = self._open.get(obj)
         if file is None:
             self._atimes.pop(obj, None)
-            self._contents.discard(obj)
+            with _contents_left(obj):
+                self._contents.discard(obj)
             return
         if not file.removed:
             if not file.loaded:
@@ -250,7 +270,8 @@ class Files:
                 file.attributes = attributes
             file.attributes = file.attributes._replace(nlink=0, size=size, used=size)
             file.loaded = file.removed = True
-        self._contents.detach(obj)
+        with _contents_left(obj):
+            self._contents.detach(obj)
 
     def directory_removed(self, attributes: fattr3) -> None:
         """A directory went away: programs may still be in it, or have it open, and look at it."""
@@ -267,6 +288,15 @@ class Files:
     def removed_elsewhere(self, file: OpenFile) -> None:
         """The service does not know an open file any more."""
         self.removed(file.object, file.known)
+
+
+@contextmanager
+def _contents_left(obj: int) -> Iterator[None]:
+    """The contents of a file without a name are to go; that they cannot does not undo its removal."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("contents of removed object %x stay in the contents folder until qunfs fsck: %s", obj, error)
 
 
 def _remember(values: OrderedDict[int, T], obj: int, value: T, values_max: int = TIMES_MAX) -> None:

@@ -123,7 +123,7 @@ class NamespaceOperations(pyfuse3.Operations):
         result = await self._service.getattr(credentials, inode)
         if file is not None and self._gone(file, result.status):
             return file.known, asked
-        self._files.check(result.status, inode)
+        self._files.check_itself(result.status, inode)
         return self._learned(result.obj_attributes, asked), asked
 
     def _learned(self, attributes: fattr3 | None, asked: float) -> fattr3:

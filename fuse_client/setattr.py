@@ -2,12 +2,17 @@
 
 import errno
 import stat
+from typing import Final
 
 import pyfuse3
 
 from fuse_client.files import OpenFile
 from qunfs.nfs.types import SET_TO_CLIENT_TIME, sattr3, time_how
 from qunfs.protocol.operation import Credentials
+
+_TIME_MIN: Final = -(1 << 63)
+_TIME_MAX: Final = (1 << 63) - 1
+"""Nanoseconds since the epoch; from 1677 to 2262."""
 
 
 def requested(attr: pyfuse3.EntryAttributes, fields: pyfuse3.SetattrFields, *, as_owner: bool) -> sattr3:
@@ -16,12 +21,14 @@ def requested(attr: pyfuse3.EntryAttributes, fields: pyfuse3.SetattrFields, *, a
     The kernel does not say whether a time is the caller's or simply now, nor whether a mode is the caller's or only
     lost its set-id bits to a write.  Whoever is neither owner nor superuser (``as_owner`` false) was refused the former
     by the kernel: the time is now, which needs no ownership, and the bits go with the SETATTR that reports the write.
+
+    A time that cannot be kept becomes the nearest one that can, as on local file systems.
     """
 
     def time(wanted: bool, value: int) -> int | time_how | None:
         if not wanted:
             return None
-        return value if as_owner else SET_TO_CLIENT_TIME
+        return min(max(value, _TIME_MIN), _TIME_MAX) if as_owner else SET_TO_CLIENT_TIME
 
     return sattr3(
         mode=stat.S_IMODE(attr.st_mode) if fields.update_mode and as_owner else None,

@@ -1,5 +1,7 @@
 """GETATTR, SETATTR, ACCESS, READLINK and the extended attributes of RFC 8276: one query or one update each."""
 
+from typing import Final
+
 from qunfs.nfs.calls import Procedures, changes_of
 from qunfs.nfs.types import (
     ACCESS3res,
@@ -12,7 +14,12 @@ from qunfs.nfs.types import (
     nfs_fh3,
     sattr3,
 )
+from qunfs.objects.codes import XATTR_BYTES_MAX, XATTR_NAME_MAX
 from qunfs.protocol.operation import Credentials
+
+_XATTR_NAME_END: Final = XATTR_NAME_MAX + 1
+_XATTR_BYTES_END: Final = XATTR_BYTES_MAX + 1
+"""More is not sent of what is too long in any case: no message may carry it, and the refusal is the method's."""
 
 
 class AttributeProcedures(Procedures):
@@ -43,14 +50,15 @@ class AttributeProcedures(Procedures):
 
     async def getxattr(self, cred: Credentials, object: nfs_fh3, name: bytes) -> GETXATTRres:
         """GETXATTR (RFC 8276, section 8.4.1)."""
-        reply = await self._query(cred, "attr.getxattr", object, name, large=True)
+        reply = await self._query(cred, "attr.getxattr", object, name[:_XATTR_NAME_END], large=True)
         return GETXATTRres(reply.status, reply.result if reply.ok else b"")
 
     async def setxattr(
         self, cred: Credentials, object: nfs_fh3, name: bytes, value: bytes, flags: int = 0
     ) -> SETXATTRres:
         """SETXATTR (RFC 8276, section 8.4.2); flags: 0, XATTR_CREATE or XATTR_REPLACE."""
-        reply = await self._update(cred, "attr.setxattr", (object,), (name, value, flags), home=object)
+        argument = (name[:_XATTR_NAME_END], value[:_XATTR_BYTES_END], flags)
+        reply = await self._update(cred, "attr.setxattr", (object,), argument, home=object)
         return SETXATTRres(reply.status, reply.wcc(object))
 
     async def listxattr(self, cred: Credentials, object: nfs_fh3) -> LISTXATTRSres:
@@ -60,5 +68,5 @@ class AttributeProcedures(Procedures):
 
     async def removexattr(self, cred: Credentials, object: nfs_fh3, name: bytes) -> SETXATTRres:
         """REMOVEXATTR (RFC 8276, section 8.4.4)."""
-        reply = await self._update(cred, "attr.removexattr", (object,), name, home=object)
+        reply = await self._update(cred, "attr.removexattr", (object,), name[:_XATTR_NAME_END], home=object)
         return SETXATTRres(reply.status, reply.wcc(object))

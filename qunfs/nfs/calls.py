@@ -7,6 +7,7 @@ from msgpack import unpackb
 
 from qunfs.nfs.types import SET_TO_CLIENT_TIME, fattr3, ftype3, nfsstat3, sattr3, wcc_attr, wcc_data
 from qunfs.objects.ids import ROOT, is_directory, is_valid, new_id, type_of
+from qunfs.protocol.limits import DEFAULT_LIMITS
 from qunfs.protocol.operation import Answer, Call, Credentials, QueryUpdate
 from qunfs.protocol.packing import pack
 
@@ -17,6 +18,10 @@ Each time another client's change came between, so that somebody gets on; bounde
 """
 
 _BLOCK_BYTES: Final = 512
+
+_ARGUMENT_BYTES_MAX: Final = DEFAULT_LIMITS.argument_bytes_max
+_GROUPS_MAX: Final = DEFAULT_LIMITS.groups_max
+_ID_END: Final = 1 << 32
 
 _TYPES: Final = {int(kind): kind for kind in ftype3}
 _STATUSES: Final = {int(status): status for status in nfsstat3}
@@ -78,6 +83,36 @@ def changes_of(attributes: sattr3) -> tuple[object, ...]:
     return mode, uid, gid, size, atime, mtime, wrote, store, generation
 
 
+class Unsendable(Exception):
+    """No operation can carry an argument; replicas would take one that does for garbage and hang up."""
+
+    def __init__(self, status: nfsstat3) -> None:
+        super().__init__(status.name)
+        self.status = status
+
+
+def _pack(argument: object) -> bytes:
+    """An argument as it travels.  Raises Unsendable."""
+    try:
+        packed = pack(argument)
+    except OverflowError:  # more than 64 bits, which nothing that RFC 1813 knows has
+        raise Unsendable(nfsstat3.NFS3ERR_INVAL) from None
+    if len(packed) > _ARGUMENT_BYTES_MAX:  # names, or a symlink's target
+        raise Unsendable(nfsstat3.NFS3ERR_NAMETOOLONG)
+    return packed
+
+
+def _check_credentials(cred: Credentials) -> None:
+    """Raise ValueError for credentials that AUTH_SYS (RFC 5531, appendix A) has no room for, or too many groups."""
+    uid, gid, groups = cred
+    if not (
+        0 <= uid < _ID_END
+        and 0 <= gid < _ID_END
+        and (not groups or (len(groups) <= _GROUPS_MAX and min(groups) >= 0 and max(groups) < _ID_END))
+    ):
+        raise ValueError(f"no operation can carry uid {uid}, gid {gid} and {len(groups)} groups: 32 bits, at most 1024")
+
+
 class Procedures:
     """What the groups of procedures have in common."""
 
@@ -98,7 +133,11 @@ class Procedures:
         """Ask one object."""
         if not is_valid(obj):
             return Reply(nfsstat3.NFS3ERR_BADHANDLE)
-        return parse_answer((await self._query_all([query_call(cred, method, obj, argument, large=large)]))[0].value)
+        try:
+            call = query_call(cred, method, obj, argument, large=large)
+        except Unsendable as error:
+            return Reply(error.status)
+        return parse_answer((await self._query_all([call]))[0].value)
 
     async def _query_all(self, calls: list[Call]) -> list[Answer]:
         return await self._core.query(*calls)
@@ -115,17 +154,23 @@ class Procedures:
         more: tuple[int, ...] = (),
     ) -> Reply:
         """Update objects of the namespace (``more``: others besides, whose ids nobody outside gave)."""
+        _check_credentials(cred)
         for obj in objects:
             if not is_valid(obj):
                 return Reply(nfsstat3.NFS3ERR_BADHANDLE)
         named = tuple([(obj, type_of(obj)) for obj in {*objects, *more}])
-        call = Call(method, named, pack(argument), cred, home=home, fresh=frozenset(fresh))
+        try:
+            packed = _pack(argument)
+        except Unsendable as error:
+            return Reply(error.status)
+        call = Call(method, named, packed, cred, home=home, fresh=frozenset(fresh))
         return parse_answer(await self._core.update(call))
 
 
 def query_call(cred: Credentials, method: str, obj: int, argument: object = None, *, large: bool = False) -> Call:
-    """A query of one object."""
-    return Call(method, ((obj, type_of(obj)),), pack(argument), cred, large=large)
+    """A query of one object.  Raises Unsendable."""
+    _check_credentials(cred)
+    return Call(method, ((obj, type_of(obj)),), _pack(argument), cred, large=large)
 
 
 def not_a_directory(*objects: int) -> bool:

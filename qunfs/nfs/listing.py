@@ -28,6 +28,9 @@ _ENTRYPLUS_BYTES: Final = _ENTRY_BYTES + 88 + 16
 """XDR bytes of an entryplus3 besides the name: attributes and an 8-byte handle more."""
 
 _ENTRIES_MAX: Final = 1 << 16
+_COUNT_MAX: Final = (1 << 32) - 1
+"""count3 is a 32-bit word (RFC 1813, section 2.5)."""
+
 _DOTS: Final = (b".", b"..")
 
 
@@ -68,7 +71,7 @@ class ListingProcedures(Procedures):
             return Reply(nfsstat3.NFS3ERR_NOTDIR)
         if not 0 <= cookie <= COOKIE_MAX or (cookie and cookieverf != COOKIE_VERIFIER):
             return Reply(nfsstat3.NFS3ERR_BAD_COOKIE)
-        argument: Any = (cookie, most, count - _RESULT_BYTES, overhead)
+        argument: Any = (cookie, most, min(max(count, 0), _COUNT_MAX) - _RESULT_BYTES, overhead)
         return await self._query(cred, "dir.readdir", dir, argument, large=True)
 
     async def _attributes_of(self, cred: Credentials, objects: set[int]) -> dict[int, fattr3 | None]:

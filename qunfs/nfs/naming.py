@@ -4,7 +4,16 @@ Each is one query or one update.  CREATE goes on with what is there when the nam
 the id that goes: from the caller, or from a lookup before; the method compares, and tells the right one if it differs.
 """
 
-from qunfs.nfs.calls import ATTEMPTS, Procedures, Reply, changes_of, not_a_directory, parse_answer, query_call
+from qunfs.nfs.calls import (
+    ATTEMPTS,
+    Procedures,
+    Reply,
+    Unsendable,
+    changes_of,
+    not_a_directory,
+    parse_answer,
+    query_call,
+)
 from qunfs.nfs.types import (
     NO_CHANGE,
     CREATE3res,
@@ -45,7 +54,11 @@ class NamingProcedures(Procedures):
             return Reply(nfsstat3.NFS3ERR_NOTDIR), Reply(nfsstat3.NFS3ERR_NOTDIR)
         if not is_valid(dir):
             return Reply(nfsstat3.NFS3ERR_BADHANDLE), Reply(nfsstat3.NFS3ERR_BADHANDLE)
-        (answer,) = await self._query_all([query_call(cred, "dir.lookup", dir, name)])
+        try:
+            call = query_call(cred, "dir.lookup", dir, name)
+        except Unsendable as error:
+            return Reply(error.status), Reply(error.status)
+        (answer,) = await self._query_all([call])
         reply = parse_answer(answer.value)
         if not reply.ok or reply.saw(reply.result[0]):  # refused, or the directory itself
             return reply, reply

@@ -7,7 +7,7 @@ method compares the generation, so that no two moves by correct clients can make
 from dataclasses import dataclass, field
 from typing import Final
 
-from qunfs.nfs.calls import ATTEMPTS, Procedures, Reply, not_a_directory, parse_answer, query_call
+from qunfs.nfs.calls import ATTEMPTS, Procedures, Reply, Unsendable, not_a_directory, parse_answer, query_call
 from qunfs.nfs.types import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME3res, nfs_fh3, nfsstat3
 from qunfs.objects.ids import ROOT, TOPOLOGY, is_directory, is_valid
 from qunfs.protocol.operation import Credentials
@@ -115,10 +115,13 @@ class RenameProcedures(Procedures):
 
     async def _look_up_both(self, cred: Credentials, move: _Move) -> Reply | None:
         """Find out what both names are bound to; the refusal if that settles it."""
-        calls = [
-            query_call(cred, "dir.find", move.from_dir, move.from_name),
-            query_call(cred, "dir.find", move.to_dir, move.to_name),
-        ]
+        try:
+            calls = [
+                query_call(cred, "dir.find", move.from_dir, move.from_name),
+                query_call(cred, "dir.find", move.to_dir, move.to_name),
+            ]
+        except Unsendable as error:
+            return Reply(error.status)
         source, target = (parse_answer(answer.value) for answer in await self._query_all(calls))
         if not source.ok:
             return source

@@ -1,7 +1,11 @@
 """MetadataService: one method per NFSv3 procedure (RFC 1813), each one query or one atomic update.
 
 Every method takes the credentials on whose behalf it runs first, and returns the RFC's result with its status; nothing
-that a server refuses is an exception.  Where what a procedure had read is no longer so when its update arrives, the
+that a server refuses is an exception.  A number that not even 64 bits hold is refused with INVAL, but a count may be
+any.  ValueError is for credentials that AUTH_SYS has no room for, OperationRefused for those that this client may not
+use, and for arguments of other types than are asked for.
+
+Where what a procedure had read is no longer so when its update arrives, the
 method says what is instead and the procedure starts over, a bounded number of times; JUKEBOX after that.
 """
 

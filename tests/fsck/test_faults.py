@@ -271,6 +271,18 @@ async def test_no_root_directory(bench: Bench, tree: dict[str, int]) -> None:
     assert bench.state.dump() == before
 
 
+@pytest.mark.parametrize("name", ["a", "b", "c", ""])
+async def test_a_directory_that_lacks_its_attributes(bench: Bench, tree: dict[str, int], name: str) -> None:
+    """To readers it is not there; but its rows are, and what they name would lose its place with it."""
+    obj = tree.get(name, ROOT)
+    bench.spoil.row(obj, b"a", None)
+    assert (await bench.service.getattr(ROOT_USER, obj)).status is nfsstat3.NFS3ERR_STALE
+    before = bench.state.dump()
+    report = await bench.check(repair=True)
+    assert [(fault.kind.value, fault.obj, fault.fate.value) for fault in report.faults] == [("unreadable", obj, "left")]
+    assert bench.state.dump() == before
+
+
 UNJUDGED = "1 directory cannot be read: what it names cannot be judged"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fuse_client import contents
-from fuse_client.contents import ContentStore, is_marked, mark, unmark
+from fuse_client.contents import ContentStore, is_marked, mark, unmark, write_all
 from qunfs.protocol.errors import LocalError
 from tests.fuse.conftest import refused
 
@@ -302,3 +302,23 @@ def test_a_spare_that_cannot_be_moved_is_passed_over(store, folder, monkeypatch)
     store.discard(OLD)
     assert spares(folder) == ["0"]
     assert (folder / "spare/0").stat().st_ino == inode, "it took the other's place"
+
+
+def test_a_quota_that_ends_in_the_middle_of_a_write_leaves_the_size_alone(store, monkeypatch):
+    fd = store.create(OLD)
+    write_all(fd, b"before", 0)
+    pwrite = os.pwrite
+
+    def limited(fd, data, offset):
+        if offset >= 8:
+            raise OSError(errno.EDQUOT, "over quota")
+        return pwrite(fd, data[: 8 - offset], offset)
+
+    monkeypatch.setattr(os, "pwrite", limited)
+    with pytest.raises(OSError, match="over quota"):
+        write_all(fd, b"and more", 6)
+    assert os.pread(fd, 100, 0) == b"before"
+    with pytest.raises(OSError, match="over quota"):
+        write_all(fd, b"behind a hole", 7)
+    assert os.pread(fd, 100, 0) == b"before"
+    os.close(fd)

@@ -3,6 +3,7 @@
 import errno
 import os
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -176,3 +177,67 @@ def test_missing_contents_are_an_error_and_not_an_empty_file(mount):
     assert "missing from the contents folder" in mount.text()
     (mount.path / "f").write_bytes(b"new")
     assert (mount.path / "f").read_bytes() == b"new"
+
+
+@pytest.fixture
+def believing(mounter, namespace):
+    """Two mounts, the first of which asks for attributes always and for names hardly ever."""
+    a, b = mounter(namespace, "a", "attr_timeout=0", "entry_timeout=600"), mounter(namespace, "b", *STRICT)
+    yield a, b.path
+    for mount in mounter.mounts:
+        assert mount.unmount() == 0
+        assert "Traceback" not in mount.text()
+
+
+def contents_of(mount, name):
+    return mount.contents / "data" / f"{name & 0xFF:02x}" / f"{name:016x}"
+
+
+@pytest.mark.parametrize("ask", [lambda path: path.stat(), lambda path: path.open(), lambda path: os.truncate(path, 0)])
+def test_contents_go_when_the_file_turns_out_to_be_no_more(believing, ask):
+    a, b = believing
+    (a.path / "f").write_bytes(b"of a")
+    (a.path / "kept").write_bytes(b"of a")
+    here = contents_of(a, (a.path / "f").stat().st_ino)
+    assert here.read_bytes() == b"of a"
+    os.unlink(b / "f")
+    with pytest.raises(OSError, match=r"Stale|No such file"):
+        ask(a.path / "f")
+    assert not here.exists()
+    assert (a.path / "kept").read_bytes() == b"of a"
+
+
+def test_contents_of_a_removed_file_stay_while_it_is_open(believing):
+    a, b = believing
+    with (a.path / "f").open("w+b", buffering=0) as file:
+        file.write(b"of a")
+        os.unlink(b / "f")
+        with suppress(OSError):
+            (a.path / "f").stat()
+        with suppress(OSError):
+            (a.path / "f").open()
+        assert os.pread(file.fileno(), 100, 0) == b"of a"
+        file.write(b" still")
+        assert os.pread(file.fileno(), 100, 0) == b"of a still"
+
+
+def test_contents_stay_when_a_directory_turns_out_to_be_no_more(believing):
+    a, b = believing
+    (a.path / "f").write_bytes(b"of a")
+    (a.path / "d").mkdir()
+    (b / "d").rmdir()
+    with pytest.raises(OSError, match=r"Stale|No such file"):
+        os.link(a.path / "f", a.path / "d" / "g")
+    with pytest.raises(OSError, match=r"Stale|No such file"):
+        os.rename(a.path / "f", a.path / "d" / "g")
+    assert (a.path / "f").read_bytes() == b"of a"
+
+
+def test_contents_stay_while_a_file_has_another_name(believing):
+    a, b = believing
+    (a.path / "f").write_bytes(b"of a")
+    os.link(b / "f", b / "other")
+    os.unlink(b / "f")
+    with suppress(OSError):
+        (a.path / "f").open().close()
+    assert (a.path / "other").read_bytes() == b"of a"
