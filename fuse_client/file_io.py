@@ -62,10 +62,11 @@ class FileIO:
             writing = flags & os.O_ACCMODE != os.O_RDONLY
             if writing and not may_write(file.known, credentials):  # the kernel went by older attributes
                 raise StatusError(nfsstat3.NFS3ERR_ACCES)
-            takes_over = writing and file.known.size == 0 and not self._is_here(file)
-            if flags & os.O_TRUNC or takes_over:
+            if flags & os.O_TRUNC:
                 await self.resize(file, sattr3(size=0), credentials)
             else:
+                if writing and not self._is_here(file):
+                    await self._take_over_if_empty(file, credentials)
                 self._require_here(file)
                 if not file.loaded:
                     await self._load(file)
@@ -74,6 +75,16 @@ class FileIO:
             raise
         file.handles += 1  # and stays pinned
         return Handle(file, credentials, bool(flags & os.O_NOATIME))
+
+    async def _take_over_if_empty(self, file: OpenFile, credentials: Credentials) -> None:
+        """Own a file from now on that has nothing in another store; nothing of what is written there is to be lost."""
+        while file.known.size == 0 and not self._is_here(file):
+            try:
+                await self.resize(file, sattr3(size=0), credentials, guard=file.known.ctime)
+            except StatusError as error:
+                if error.status is not nfsstat3.NFS3ERR_NOT_SYNC:
+                    raise
+                await self._fetch(file, credentials)
 
     def opened_new(self, attributes: fattr3, credentials: Credentials) -> Handle:
         """A handle of a file that was created this moment: nothing to ask, nothing to learn, nothing to look for."""
@@ -163,8 +174,7 @@ class FileIO:
     # --- contents ---------------------------------------------------------------------------------------------------
 
     def _is_here(self, file: OpenFile) -> bool:
-        store = file.known.store
-        return not store or store == self._contents.identity or file.removed
+        return self._files.is_here(file.known)
 
     def _require_here(self, file: OpenFile, *, to_change: bool = False) -> None:
         """Refuse with EREMOTE to use contents of another store; empty ones can be read everywhere."""
@@ -249,18 +259,18 @@ class FileIO:
             generation=file.known.generation,
         )
 
-    async def _send(self, file: OpenFile, new: sattr3, credentials: Credentials) -> None:
+    async def _send(self, file: OpenFile, new: sattr3, credentials: Credentials, guard: int | None = None) -> None:
         """SETATTR; raises StatusError.  The lock is held."""
         asked = self._files.cache.now()
         file.telling = True
-        result = await self._service.setattr(credentials, file.object, new)
+        result = await self._service.setattr(credentials, file.object, new, guard)
         if result.status in GONE and file.handles:  # removed elsewhere: what is open here lives on
             self._files.removed_elsewhere(file)
             return
         if result.status == nfsstat3.NFS3ERR_REMOTE and file.dirty:
             log.error("object %x: another store took its contents over; what was written here is lost", file.object)
-        self._files.check(result.status, file.object)
         self._files.learn(result.obj_wcc.after, asked)
+        self._files.check(result.status, file.object)
         file.telling = file.known.size != new.size
 
     async def _send_granted(self, file: OpenFile, new: sattr3, credentials: Credentials) -> None:
@@ -292,8 +302,18 @@ class FileIO:
                 unmark(file.fd)
                 file.marked = False
 
-    async def resize(self, file: OpenFile, new: sattr3, credentials: Credentials, *, granted: bool = False) -> None:
-        """SETATTR with a size, which also supersedes unreported changes; ``granted``: by an open for writing.
+    async def resize(
+        self,
+        file: OpenFile,
+        new: sattr3,
+        credentials: Credentials,
+        *,
+        granted: bool = False,
+        guard: int | None = None,
+    ) -> None:
+        """SETATTR with a size, which also supersedes unreported changes.
+
+        ``granted``: by an open for writing; ``guard``: the ctime that the file must still have, or this is NOT_SYNC.
 
         Contents grow before the attribute object knows and shrink after: a refusal must lose nothing.
         """
@@ -303,8 +323,7 @@ class FileIO:
             await self._load(file)
         async with file.lock:
             if not self._is_here(file):
-                file.drop_descriptor()
-                file.loaded, file.dirty, file.marked = True, False, False
+                file.lose_contents()
                 self._contents.discard(file.object)  # of an older generation
             if size == 0 and file.loaded and file.fd is None:
                 fd, before = None, 0
@@ -317,19 +336,21 @@ class FileIO:
             if file.removed:
                 file.note_change(credentials, self._files.now_ns())
             else:
-                await self._send_size(file, new, credentials, before, granted)
+                await self._send_size(file, new, credentials, before, granted, guard)
             if fd is not None and size < before:
                 os.ftruncate(fd, size)
             self._settle(file, changes)
 
     async def _send_size(
-        self, file: OpenFile, new: sattr3, credentials: Credentials, before: int, granted: bool
+        self, file: OpenFile, new: sattr3, credentials: Credentials, before: int, granted: bool, guard: int | None
     ) -> None:
         generation = file.known.generation if new.size else None
         new = new._replace(store=self._contents.identity, generation=generation)
-        send = self._send_granted if granted else self._send
         try:
-            await send(file, new, credentials)
+            if granted:
+                await self._send_granted(file, new, credentials)
+            else:
+                await self._send(file, new, credentials, guard)
         except StatusError:
             if file.fd is not None and os.fstat(file.fd).st_size > before:
                 os.ftruncate(file.fd, before)
