@@ -21,7 +21,7 @@ from fuse_client.errors import GONE, StatusError
 from fuse_client.files import Files, Handle, OpenFile, may_write, mode_once_written
 from qunfs.nfs.service import MetadataService
 from qunfs.nfs.types import fattr3, nfsstat3, sattr3
-from qunfs.protocol.errors import OperationRefused
+from qunfs.protocol.errors import OperationRefused, QunfsError
 from qunfs.protocol.operation import Credentials
 
 log = logging.getLogger(__name__)
@@ -385,5 +385,5 @@ class FileIO:
         for file in self._files.all():
             try:
                 await self.flush(file)
-            except (StatusError, OSError) as error:
+            except (StatusError, OSError, QunfsError) as error:
                 log.warning("object %x: its last write is not recorded (%s); the next open does it", file.object, error)

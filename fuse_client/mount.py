@@ -142,10 +142,12 @@ class _Session:
         self._mountpoint = canonical(mountpoint)
         self._ended = trio.Event()
         self._detached = False
+        self._device: str | None = None
 
     async def run(self, options: MountOptions, on_ready: Callable[[], None]) -> None:
         """Mount, serve, unmount."""
         device_fd = self._mount(options)
+        self._device = mounts.device_at(self._mountpoint)
         try:
             async with trio.open_nursery() as nursery:
                 with trio.CancelScope(shield=True) as serving:
@@ -195,6 +197,9 @@ class _Session:
                 serving.cancel()
 
     async def _detach(self) -> None:
+        if mounts.device_at(self._mountpoint) != self._device:  # detached already; another mount may be there by now
+            self._detached = True
+            return
         try:
             await trio.to_thread.run_sync(partial(mounts.detach, self._mountpoint, lazy=True))
             self._detached = True

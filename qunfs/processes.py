@@ -49,9 +49,19 @@ def arguments_of(pid: int) -> list[str]:
     return [os.fsdecode(word) for word in raw.split(b"\0")[:-1]]
 
 
+def absolute(path: Path) -> Path:
+    """A path that no longer depends on the current directory.  Raises LocalError when there is none any more."""
+    try:
+        return path.absolute()
+    except FileNotFoundError as error:
+        raise LocalError(f"{path}: the current directory was removed; go elsewhere or give absolute paths") from error
+
+
 def canonical(path: str | Path, start: str | Path = ".") -> Path:
     """An absolute path without links, found without touching its last part: that may be a mount that hangs."""
-    whole = Path(os.path.normpath(Path(start).absolute() / path))
+    if not os.path.isabs(path):
+        path = absolute(Path(start)) / path
+    whole = Path(os.path.normpath(path))
     return Path(os.path.realpath(whole.parent)) / whole.name
 
 

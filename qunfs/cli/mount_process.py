@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import signal
+import stat
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -87,18 +88,26 @@ def prepare(
     kind = mounts.filesystem_at(mountpoint)  # before anything looks at it: a dead mount would answer with an error
     if kind is not None and kind.startswith("fuse"):
         raise LocalError(f"{mountpoint}: something is mounted there; first: {mounts.ending(mountpoint)}")
-    if mountpoint.exists() and not mountpoint.is_dir():
-        raise LocalError(f"{mountpoint}: not a directory; choose another place or make one with: mkdir -p PATH")
-    if not mountpoint.is_dir():
-        raise LocalError(f"{mountpoint}: no such directory; make it with: mkdir -p {mountpoint}")
+    _require_directory(mountpoint)
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         raise LocalError(
             "/dev/fuse: cannot be used; load it (modprobe fuse), in a container allow it (--device /dev/fuse)"
         )
-    where = loaded.contents_directory(name) if contents is None else contents.absolute()
+    where = loaded.contents_directory(name) if contents is None else processes.absolute(contents)
     given = parse_options(options)
     typed_options(given)
     return MountRequest(loaded, processes.canonical(mountpoint), name, where, given, wait_seconds)
+
+
+def _require_directory(mountpoint: Path) -> None:
+    try:
+        status = mountpoint.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise LocalError(f"{mountpoint}: no such directory; make it with: mkdir -p {mountpoint}") from error
+    except OSError as error:  # it lies in a dead mount, or where this user may not look
+        raise LocalError(f"{mountpoint}: {error.strerror}; choose another place") from error
+    if not stat.S_ISDIR(status.st_mode):
+        raise LocalError(f"{mountpoint}: not a directory; choose another place or make one with: mkdir -p PATH")
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, str | None]:
@@ -201,7 +210,12 @@ def _fuse_descriptor() -> int | None:
 
 
 async def _stop_on_signals(scope: trio.CancelScope) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    """Unmount at the first signal; others that follow, as from a terminal that closes, must not cut that short."""
+    hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN  # it does not under nohup(1)
+    ending = (signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if hangs_up else ()))
+    for number in ending:  # what the receiver restores when it is done
+        signal.signal(number, signal.SIG_IGN)
+    with trio.open_signal_receiver(*ending) as signals:
         async for number in signals:
             log.info("%s: unmounting", signal.Signals(number).name)
             scope.cancel()
