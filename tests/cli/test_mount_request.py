@@ -52,6 +52,8 @@ def test_a_mount_point_that_is_a_file_is_called_one(made: Cluster, tmp_path: Pat
         prepare(made.directory, tmp_path / "f", None, None, [], 1.0)
     with pytest.raises(LocalError, match="g: no such directory"):
         prepare(made.directory, tmp_path / "g", None, None, [], 1.0)
+    with pytest.raises(LocalError, match="File name too long"):
+        prepare(made.directory, tmp_path / ("h" * 256), None, None, [], 1.0)
 
 
 def test_a_full_disk_under_the_records_does_not_end_the_mount(made: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
