@@ -92,3 +92,17 @@ def test_unreported_writes_do_not_show_once_another_store_took_the_file_over(two
     finally:
         with refused(errno.EREMOTE):
             os.close(fd)
+
+
+def test_an_open_file_that_was_removed_elsewhere_can_be_truncated(two):
+    a, b = two
+    fd = os.open(a.path / "f", os.O_CREAT | os.O_RDWR)
+    try:
+        os.write(fd, b"0123456789")
+        os.fsync(fd)
+        os.unlink(b.path / "f")
+        os.ftruncate(fd, 3)
+        assert os.pread(fd, 100, 0) == b"012"
+        assert (os.fstat(fd).st_nlink, os.fstat(fd).st_size) == (0, 3)
+    finally:
+        os.close(fd)
