@@ -22,7 +22,7 @@ from fuse_client.contents import ContentStore
 from fuse_client.operations import QunfsOperations
 from qunfs import mounts
 from qunfs.nfs.service import MetadataService
-from qunfs.processes import canonical
+from qunfs.processes import followed
 from qunfs.protocol.errors import LocalError
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ async def serve(
 
 async def _check(mountpoint: Path, contents: Path) -> None:
     """Refuse what cannot work, also a mount point that a dead mount left behind.  Raises LocalError."""
-    if canonical(contents).is_relative_to(canonical(mountpoint)):
+    if followed(contents).is_relative_to(followed(mountpoint)):
         raise LocalError(f"{contents}: contents below the mount point would be covered by it; choose another folder")
     kind = mounts.filesystem_at(mountpoint)
     status = None
@@ -139,7 +139,7 @@ class _Session:
     ) -> None:
         self._operations = operations
         self._give_up = give_up
-        self._mountpoint = canonical(mountpoint)
+        self._mountpoint = followed(mountpoint)
         self._ended = trio.Event()
         self._detached = False
         self._device: str | None = None

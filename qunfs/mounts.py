@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from qunfs.cluster import Cluster
-from qunfs.processes import arguments_of, canonical, names_path, wait_gone
+from qunfs.processes import arguments_of, canonical, followed, names_path, wait_gone
 from qunfs.protocol.errors import LocalError
 
 MOUNT_TABLE: Final = Path("/proc/self/mounts")
@@ -136,6 +136,7 @@ def unmount(
     ``lazy`` detaches a mount that is in use.  ``on_wait`` is called with the process about once a second meanwhile.
     Raises LocalError when nothing of ours is mounted there, when it is in use, or when the process does not end.
     """
+    mountpoint = followed(mountpoint)
     kind = filesystem_at(mountpoint)
     pids = daemons_of(mountpoint)
     if kind is None and not pids:

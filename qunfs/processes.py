@@ -26,6 +26,9 @@ STOP_SECONDS_MAX: Final = 10.0
 """A replica stops between two commits; one that takes longer is stuck and gets SIGKILL."""
 
 POLL_SECONDS: Final = 0.02
+LINKS_MAX: Final = 40
+"""As many as Linux follows in one path (path_resolution(7))."""
+
 LOG_TAIL_BYTES: Final = 4096
 LISTENING: Final = "0A"
 """The state column of /proc/net/tcp for a listening socket."""
@@ -63,6 +66,17 @@ def canonical(path: str | Path, start: str | Path = ".") -> Path:
         path = absolute(Path(start)) / path
     whole = Path(os.path.normpath(path))
     return Path(os.path.realpath(whole.parent)) / whole.name
+
+
+def followed(path: Path) -> Path:
+    """The same, and where it leads if its last part is a link."""
+    whole = canonical(path)
+    for _ in range(LINKS_MAX):
+        try:
+            whole = canonical(os.readlink(whole), whole.parent)
+        except OSError:  # no link; the kernel knows that of a mount point without asking whoever serves it
+            break
+    return whole
 
 
 def names_path(pid: int, path: Path) -> bool:

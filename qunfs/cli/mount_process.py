@@ -85,10 +85,13 @@ def prepare(
     """Check all that can be checked before a mount is tried.  Raises LocalError."""
     loaded = cluster.load(directory)
     name = loaded.client(client).name
+    mountpoint = processes.followed(mountpoint)
     kind = mounts.filesystem_at(mountpoint)  # before anything looks at it: a dead mount would answer with an error
     if kind is not None and kind.startswith("fuse"):
         raise LocalError(f"{mountpoint}: something is mounted there; first: {mounts.ending(mountpoint)}")
     _require_directory(mountpoint)
+    if processes.followed(loaded.directory).is_relative_to(mountpoint):
+        raise LocalError(f"{mountpoint}: the cluster's directory would be covered by the mount; choose another place")
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         raise LocalError(
             "/dev/fuse: cannot be used; load it (modprobe fuse), in a container allow it (--device /dev/fuse)"
@@ -96,7 +99,7 @@ def prepare(
     where = loaded.contents_directory(name) if contents is None else processes.absolute(contents)
     given = parse_options(options)
     typed_options(given)
-    return MountRequest(loaded, processes.canonical(mountpoint), name, where, given, wait_seconds)
+    return MountRequest(loaded, mountpoint, name, where, given, wait_seconds)
 
 
 def _require_directory(mountpoint: Path) -> None:
@@ -149,7 +152,8 @@ def serve_here(request: MountRequest, announce: Announce) -> None:
     """Serve a mount until it is unmounted, SIGTERM or SIGINT.  Raises LocalError when it could not be mounted."""
     log_to_standard_error()
     try:
-        trio.run(_serve, request, announce)
+        if not trio.run(_serve, request, announce):
+            raise LocalError(f"{request.mountpoint}: a signal came before it was mounted")
     except BaseExceptionGroup as group:  # except* would wrap the LocalError in a group again
         expected, others = group.split((LocalError, OSError))
         if expected is None or others is not None:
@@ -177,13 +181,15 @@ def _fuse_options(given: dict[str, str | None]) -> "MountOptions":
     return MountOptions(**typed, revalidate=not believe_cache)  # type: ignore[arg-type]  # typed_options has checked
 
 
-async def _serve(request: MountRequest, announce: Announce) -> None:
+async def _serve(request: MountRequest, announce: Announce) -> bool:
+    """Whether it was mounted at all before a signal ended it."""
     import fuse_client.mount
     import fuse_client.reading
     from qunfs.net.driver import open_client
     from qunfs.objects import REGISTRY
 
     options = _fuse_options(request.options)
+    mounted = False
     async with open_client(request.cluster, request.client, REGISTRY) as core, trio.open_nursery() as nursery:
         service = MetadataService(core, request.cluster.n, secrets.randbits)
         nursery.start_soon(_stop_on_signals, nursery.cancel_scope)
@@ -193,11 +199,14 @@ async def _serve(request: MountRequest, announce: Announce) -> None:
         garbage.look_rarely()
 
         def on_ready() -> None:
+            nonlocal mounted
+            mounted = True
             core.yield_to(_fuse_descriptor())
             nursery.start_soon(_try_mountpoint, request, core, announce)
 
         await fuse_client.mount.serve(service, request.mountpoint, request.contents, options, on_ready, core.give_up)
         nursery.cancel_scope.cancel()
+    return mounted
 
 
 def _fuse_descriptor() -> int | None:

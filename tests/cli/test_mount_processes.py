@@ -104,6 +104,30 @@ def test_mounted_from_a_directory_that_was_removed(small: Cluster, tmp_path: Pat
         assert subprocess.run(command, check=False, timeout=PATIENCE_S).returncode == 0
 
 
+def test_a_mount_point_named_by_a_link(small: Cluster, tmp_path: Path) -> None:
+    link, m = tmp_path / "link", tmp_path / "m"
+    m.mkdir()
+    link.symlink_to("m")
+    done("mount", small.directory, link)
+    (record,) = mounts.records(small)
+    assert record.mountpoint == str(m)
+    assert "something is mounted there" in qunfs("mount", small.directory, link, "--client", "client-2").stderr
+    os.kill(record.pid, signal.SIGSTOP)
+    time.sleep(1.5)  # what the kernel knows of the root is not good any more
+    try:
+        assert processes.followed(m) == processes.followed(link) == m, "and it did not wait for the mount"
+    finally:
+        os.kill(record.pid, signal.SIGCONT)
+    done("umount", link)
+    assert mounts.filesystem_at(m) is None
+
+
+def test_links_that_lead_nowhere_end(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    assert processes.followed(tmp_path / "a").parent == tmp_path
+
+
 def test_a_relative_path_from_a_directory_that_was_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
@@ -112,3 +136,27 @@ def test_a_relative_path_from_a_directory_that_was_removed(tmp_path: Path, monke
     assert processes.canonical(tmp_path / "m") == tmp_path / "m"
     with pytest.raises(LocalError, match="current directory was removed"):
         processes.canonical("m")
+
+
+def test_a_signal_while_it_waits_for_a_quorum_is_no_success(small: Cluster, tmp_path: Path) -> None:
+    processes.stop(small, [0])
+    try:
+        command = [*QUNFS, "mount", "-f", str(small.directory), str(tmp_path)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as mount:
+            assert mount.stderr is not None
+            assert any("waiting" in line for line in mount.stderr)
+            mount.send_signal(signal.SIGTERM)
+            _, errors = mount.communicate(timeout=PATIENCE_S)
+    finally:
+        done("up", small.directory, "--durability", "async")
+    assert mount.returncode == 1
+    assert errors.splitlines()[-1] == f"qunfs: {tmp_path}: a signal came before it was mounted"
+
+
+def test_the_reason_of_a_failure_comes_through_whatever_the_path_is(small: Cluster, tmp_path: Path) -> None:
+    m = tmp_path / os.fsdecode(b"m\xff")
+    m.mkdir()
+    ended = qunfs("mount", small.directory, m, "--contents", m / "contents")
+    assert ended.returncode == 1
+    assert "would be covered" in ended.stderr
+    assert "Traceback" not in ended.stderr
