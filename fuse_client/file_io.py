@@ -22,7 +22,7 @@ from fuse_client.errors import GONE, StatusError
 from fuse_client.files import Files, Handle, OpenFile, may_write, mode_once_written
 from qunfs.nfs.service import MetadataService
 from qunfs.nfs.types import fattr3, nfsstat3, sattr3
-from qunfs.protocol.errors import OperationRefused
+from qunfs.protocol.errors import OperationRefused, QunfsError
 from qunfs.protocol.operation import Credentials
 
 log = logging.getLogger(__name__)
@@ -63,10 +63,11 @@ class FileIO:
             writing = flags & os.O_ACCMODE != os.O_RDONLY
             if writing and not may_write(file.known, credentials):  # the kernel went by older attributes
                 raise StatusError(nfsstat3.NFS3ERR_ACCES)
-            takes_over = writing and file.known.size == 0 and not self._is_here(file)
-            if flags & os.O_TRUNC or takes_over:
+            if flags & os.O_TRUNC:
                 await self.resize(file, sattr3(size=0), credentials)
             else:
+                if writing and not self._is_here(file):
+                    await self._take_over_if_empty(file, credentials)
                 self._require_here(file)
                 if not file.loaded:
                     await self._load(file)
@@ -75,6 +76,16 @@ class FileIO:
             raise
         file.handles += 1  # and stays pinned
         return Handle(file, credentials, bool(flags & os.O_NOATIME))
+
+    async def _take_over_if_empty(self, file: OpenFile, credentials: Credentials) -> None:
+        """Own a file from now on that has nothing in another store; nothing of what is written there is to be lost."""
+        while file.known.size == 0 and not self._is_here(file):
+            try:
+                await self.resize(file, sattr3(size=0), credentials, guard=file.known.ctime)
+            except StatusError as error:
+                if error.status is not nfsstat3.NFS3ERR_NOT_SYNC:
+                    raise
+                await self._fetch(file, credentials)
 
     def opened_new(self, attributes: fattr3, credentials: Credentials) -> Handle:
         """A handle of a file that was created this moment: nothing to ask, nothing to learn, nothing to look for."""
@@ -165,8 +176,7 @@ class FileIO:
     # --- contents ---------------------------------------------------------------------------------------------------
 
     def _is_here(self, file: OpenFile) -> bool:
-        store = file.known.store
-        return not store or store == self._contents.identity or file.removed
+        return self._files.is_here(file.known)
 
     def _require_here(self, file: OpenFile, *, to_change: bool = False) -> None:
         """Refuse with EREMOTE to use contents of another store; empty ones can be read everywhere."""
@@ -261,18 +271,18 @@ class FileIO:
             generation=file.known.generation,
         )
 
-    async def _send(self, file: OpenFile, new: sattr3, credentials: Credentials) -> None:
+    async def _send(self, file: OpenFile, new: sattr3, credentials: Credentials, guard: int | None = None) -> None:
         """SETATTR; raises StatusError.  The lock is held."""
         asked = self._files.cache.now()
         file.telling = True
-        result = await self._service.setattr(credentials, file.object, new)
+        result = await self._service.setattr(credentials, file.object, new, guard)
         if result.status in GONE and file.handles:  # removed elsewhere: what is open here lives on
             self._files.removed_elsewhere(file)
             return
         if result.status == nfsstat3.NFS3ERR_REMOTE and file.dirty:
             log.error("object %x: another store took its contents over; what was written here is lost", file.object)
-        self._files.check(result.status, file.object)
         self._files.learn(result.obj_wcc.after, asked)
+        self._files.check(result.status, file.object)
         file.telling = file.known.size != new.size
 
     async def _send_granted(self, file: OpenFile, new: sattr3, credentials: Credentials) -> None:
@@ -305,8 +315,18 @@ class FileIO:
                     unmark(file.fd)
                     file.marked = False
 
-    async def resize(self, file: OpenFile, new: sattr3, credentials: Credentials, *, granted: bool = False) -> None:
-        """SETATTR with a size, which also supersedes unreported changes; ``granted``: by an open for writing.
+    async def resize(
+        self,
+        file: OpenFile,
+        new: sattr3,
+        credentials: Credentials,
+        *,
+        granted: bool = False,
+        guard: int | None = None,
+    ) -> None:
+        """SETATTR with a size, which also supersedes unreported changes.
+
+        ``granted``: by an open for writing; ``guard``: the ctime that the file must still have, or this is NOT_SYNC.
 
         Contents grow before the attribute object knows and shrink after: a refusal must lose nothing.
         """
@@ -316,8 +336,7 @@ class FileIO:
             await self._load(file)
         async with file.lock:
             if not self._is_here(file):
-                file.drop_descriptor()
-                file.loaded, file.dirty, file.marked = True, False, False
+                file.lose_contents()
                 self._contents.discard(file.object)  # of an older generation
             if size == 0 and file.loaded and file.fd is None:
                 fd, before = None, 0
@@ -330,7 +349,7 @@ class FileIO:
             if file.removed:
                 file.note_change(credentials, self._files.now_ns())
             else:
-                await self._send_size(file, new, credentials, before, granted)
+                await self._send_size(file, new, credentials, before, granted, guard)
             if fd is not None and size < before:
                 self._cut(file, fd, size, credentials)
             self._settle(file, changes)
@@ -344,13 +363,15 @@ class FileIO:
             raise
 
     async def _send_size(
-        self, file: OpenFile, new: sattr3, credentials: Credentials, before: int, granted: bool
+        self, file: OpenFile, new: sattr3, credentials: Credentials, before: int, granted: bool, guard: int | None
     ) -> None:
         generation = file.known.generation if new.size else None
         new = new._replace(store=self._contents.identity, generation=generation)
-        send = self._send_granted if granted else self._send
         try:
-            await send(file, new, credentials)
+            if granted:
+                await self._send_granted(file, new, credentials)
+            else:
+                await self._send(file, new, credentials, guard)
         except StatusError:
             if file.fd is not None and os.fstat(file.fd).st_size > before:
                 os.ftruncate(file.fd, before)
@@ -385,5 +406,5 @@ class FileIO:
         for file in self._files.all():
             try:
                 await self.flush(file)
-            except (StatusError, OSError) as error:
+            except (StatusError, OSError, QunfsError) as error:
                 log.warning("object %x: its last write is not recorded (%s); the next open does it", file.object, error)

@@ -102,6 +102,11 @@ class OpenFile:
         if fd is not None:
             os.close(fd)  # for good, even if it fails
 
+    def lose_contents(self) -> None:
+        """The contents are another store's now: what was written here counts no more."""
+        self.drop_descriptor()
+        self.loaded, self.dirty, self.marked = True, False, False
+
 
 @dataclass(eq=False, slots=True)
 class Handle:
@@ -173,6 +178,10 @@ class Files:
 
     # --- attributes -------------------------------------------------------------------------------------------------
 
+    def is_here(self, attributes: fattr3) -> bool:
+        """Whether the contents of a file are in this mount's store, or in none yet."""
+        return not attributes.store or attributes.store == self._contents.identity
+
     def learn(self, attributes: fattr3 | None, asked: float) -> None:
         """Take note of attributes that the service gave (``asked``: when, by the cache's clock)."""
         if attributes is None:
@@ -219,7 +228,7 @@ class Files:
             if file.removed:
                 size = file.size
                 attributes = attributes._replace(size=size, used=size)
-            if file.dirty:
+            if file.dirty and self.is_here(attributes):
                 attributes = _with_changes(file, attributes)
         atime = self._atimes.get(obj)
         if atime is not None and atime > attributes.atime:
@@ -268,6 +277,9 @@ class Files:
             size = attributes.size if file.attributes is None else file.size
             if file.attributes is None or attributes.ctime >= file.attributes.ctime:
                 file.attributes = attributes
+            if not self.is_here(file.attributes):  # another store took them over: nobody sees the old ones again
+                file.lose_contents()
+                size = file.attributes.size
             file.attributes = file.attributes._replace(nlink=0, size=size, used=size)
             file.loaded = file.removed = True
         with _contents_left(obj):

@@ -22,7 +22,7 @@ from fuse_client.contents import ContentStore
 from fuse_client.operations import QunfsOperations
 from qunfs import mounts
 from qunfs.nfs.service import MetadataService
-from qunfs.processes import canonical
+from qunfs.processes import followed
 from qunfs.protocol.errors import LocalError
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ async def serve(
 
 async def _check(mountpoint: Path, contents: Path) -> None:
     """Refuse what cannot work, also a mount point that a dead mount left behind.  Raises LocalError."""
-    if canonical(contents).is_relative_to(canonical(mountpoint)):
+    if followed(contents).is_relative_to(followed(mountpoint)):
         raise LocalError(f"{contents}: contents below the mount point would be covered by it; choose another folder")
     kind = mounts.filesystem_at(mountpoint)
     status = None
@@ -139,13 +139,15 @@ class _Session:
     ) -> None:
         self._operations = operations
         self._give_up = give_up
-        self._mountpoint = canonical(mountpoint)
+        self._mountpoint = followed(mountpoint)
         self._ended = trio.Event()
         self._detached = False
+        self._device: str | None = None
 
     async def run(self, options: MountOptions, on_ready: Callable[[], None]) -> None:
         """Mount, serve, unmount."""
         device_fd = self._mount(options)
+        self._device = mounts.device_at(self._mountpoint)
         try:
             async with trio.open_nursery() as nursery:
                 with trio.CancelScope(shield=True) as serving:
@@ -195,6 +197,9 @@ class _Session:
                 serving.cancel()
 
     async def _detach(self) -> None:
+        if mounts.device_at(self._mountpoint) != self._device:  # detached already; another mount may be there by now
+            self._detached = True
+            return
         try:
             await trio.to_thread.run_sync(partial(mounts.detach, self._mountpoint, lazy=True))
             self._detached = True

@@ -22,6 +22,7 @@ from qunfs.nfs.service import MetadataService
 from qunfs.nfs.types import CREATE3res, RENAME3res, createmode3, fattr3, ftype3, nfsstat3, sattr3, wcc_data
 from qunfs.objects.codes import NAME_MAX
 from qunfs.objects.ids import is_directory
+from qunfs.protocol.errors import OperationGivenUp
 from qunfs.protocol.operation import Credentials
 
 _RENAME_FLAGS: Final = pyfuse3.RENAME_NOREPLACE | pyfuse3.RENAME_EXCHANGE
@@ -43,14 +44,23 @@ def _owns(credentials: Credentials, attributes: fattr3) -> bool:
 
 
 class _Changing:
-    """What becomes of names in directories is being found out: unless it is, they may be bound to anything."""
+    """What becomes of names in directories, and of objects, is being found out.
 
-    __slots__ = ("_cache", "_directories", "_names", "_places")
+    Unless it is, the names may be bound to anything.  Objects have changed or not when an operation was given up.
+    """
+
+    __slots__ = ("_cache", "_directories", "_names", "_objects", "_places")
 
     def __init__(
-        self, names: NameCache, cache: AttributeCache, directories: Directories, places: tuple[tuple[int, bytes], ...]
+        self,
+        names: NameCache,
+        cache: AttributeCache,
+        directories: Directories,
+        places: tuple[tuple[int, bytes], ...],
+        objects: tuple[int | None, ...],
     ) -> None:
-        self._names, self._cache, self._directories, self._places = names, cache, directories, places
+        self._names, self._cache, self._directories = names, cache, directories
+        self._places, self._objects = places, objects
 
     def __enter__(self) -> None:
         for directory, _ in self._places:
@@ -63,6 +73,10 @@ class _Changing:
             for directory, name in self._places:
                 self._names.forget(directory, name)
                 self._cache.forget(directory)  # it may be gone
+        if isinstance(error, OperationGivenUp):
+            for obj in filter(None, self._objects):
+                self._cache.forget(obj)
+                void_in_kernel(obj)
         for directory, _ in self._places:
             self._names.updated(directory)
             self._directories.changed(directory)
@@ -162,14 +176,21 @@ class NamespaceOperations(pyfuse3.Operations):
             return await self._without_set_id(inode, stat.S_IMODE(attr.st_mode), credentials)
         if new.atime is not None:
             self._files.forget_atime(inode)
-        if new.size is not None:
-            with self._files.using(inode) as file:
+        with self._changing(objects=(inode,)):
+            if new.size is not None:
+                return await self._set_size(inode, new, credentials, opened=handle is not None)
+            return await self._set_without_size(inode, new, credentials)
+
+    async def _set_size(
+        self, inode: int, new: sattr3, credentials: Credentials, *, opened: bool
+    ) -> pyfuse3.EntryAttributes:
+        with self._files.using(inode) as file:
+            if not opened:  # a descriptor goes on with what it has, also if that was removed elsewhere
                 await self._io.know(file, credentials)
-                await self._io.resize(file, new, credentials, granted=handle is not None)
-                if file.removed:
-                    set_removed(file, new._replace(size=None), credentials, self._files.now_ns())
-                return self._entry(file.known, self._cache.now())
-        return await self._set_without_size(inode, new, credentials)
+            await self._io.resize(file, new, credentials, granted=opened)
+            if file.removed:
+                set_removed(file, new._replace(size=None), credentials, self._files.now_ns())
+            return self._entry(file.known, self._cache.now())
 
     async def _without_set_id(self, inode: int, mode: int, credentials: Credentials) -> pyfuse3.EntryAttributes:
         """What the kernel takes for granted before a write: set-id bits are gone."""
@@ -292,8 +313,8 @@ class NamespaceOperations(pyfuse3.Operations):
         self._names.changed(directory, wcc, names, asked)
         self._cache.learn_wcc(directory, wcc, asked)
 
-    def _changing(self, *places: tuple[int, bytes]) -> "_Changing":
-        return _Changing(self._names, self._cache, self._directories, places)
+    def _changing(self, *places: tuple[int, bytes], objects: tuple[int | None, ...] = ()) -> "_Changing":
+        return _Changing(self._names, self._cache, self._directories, places, objects)
 
     @handler
     async def mknod(
@@ -342,7 +363,7 @@ class NamespaceOperations(pyfuse3.Operations):
         self, inode: int, new_parent_inode: int, new_name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         asked = self._cache.now()
-        with self._changing((new_parent_inode, new_name)):
+        with self._changing((new_parent_inode, new_name), objects=(inode,)):
             result = await self._service.link(self._credentials.of(ctx), inode, new_parent_inode, new_name)
             self._files.check(result.status, inode)
             self._changed(new_parent_inode, result.linkdir_wcc, {new_name: inode}, asked)
@@ -352,7 +373,7 @@ class NamespaceOperations(pyfuse3.Operations):
     async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         asked = self._cache.now()
         hint = self._names.object_at(parent_inode, name)
-        with self._changing((parent_inode, name)):
+        with self._changing((parent_inode, name), objects=(hint,)):
             result = await self._service.remove(self._credentials.of(ctx), parent_inode, name, hint)
             check(result.status)
             self._changed(parent_inode, result.dir_wcc, {name: ABSENT}, asked)
@@ -362,7 +383,7 @@ class NamespaceOperations(pyfuse3.Operations):
     async def rmdir(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         asked = self._cache.now()
         hint = self._names.object_at(parent_inode, name)
-        with self._changing((parent_inode, name)):
+        with self._changing((parent_inode, name), objects=(hint,)):
             result = await self._service.rmdir(self._credentials.of(ctx), parent_inode, name, hint)
             if result.status != nfsstat3.NFS3ERR_NOTEMPTY:  # which says nothing against what is known of names
                 check(result.status)
@@ -385,7 +406,7 @@ class NamespaceOperations(pyfuse3.Operations):
         asked = self._cache.now()
         source, target = (parent_inode_old, name_old), (parent_inode_new, name_new)
         moved, replaced = self._names.object_at(*source), self._names.hint(*target)
-        with self._changing(source, target):
+        with self._changing(source, target, objects=(moved, replaced)):
             result = await self._service.rename(self._credentials.of(ctx), *source, *target, flags, moved, replaced)
             check(result.status)
             self._renamed(source, target, flags, result, asked)

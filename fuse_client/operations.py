@@ -147,7 +147,7 @@ class QunfsOperations(NamespaceOperations):
                 kind = ftype3.NF3DIR if is_directory(entry.fileid) else ftype3.NF3REG
                 shown = unknown_entry(entry.fileid, kind)
             else:
-                shown = self._entry(*self._newest(entry.name_attributes, asked))
+                shown = self._entry(*self._newest(entry.name_attributes, asked), asked)
             if not pyfuse3.readdir_reply(token, entry.name, shown, entry.cookie):
                 return
 
@@ -178,7 +178,8 @@ class QunfsOperations(NamespaceOperations):
     async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext) -> None:
         _require_served(name)
         asked = self._cache.now()
-        result = await self._service.setxattr(self._credentials.of(ctx), inode, name, value)
+        with self._changing(objects=(inode,)):
+            result = await self._service.setxattr(self._credentials.of(ctx), inode, name, value)
         self._files.check(result.status, inode)
         self._changed_itself(inode, result.obj_wcc, asked)
 
@@ -192,7 +193,8 @@ class QunfsOperations(NamespaceOperations):
     async def removexattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         _require_served(name)
         asked = self._cache.now()
-        result = await self._service.removexattr(self._credentials.of(ctx), inode, name)
+        with self._changing(objects=(inode,)):
+            result = await self._service.removexattr(self._credentials.of(ctx), inode, name)
         self._files.check(result.status, inode)
         self._changed_itself(inode, result.obj_wcc, asked)
 

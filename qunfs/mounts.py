@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from qunfs.cluster import Cluster
-from qunfs.processes import arguments_of, canonical, names_path, wait_gone
+from qunfs.processes import arguments_of, canonical, followed, names_path, wait_gone
 from qunfs.protocol.errors import LocalError
 
 MOUNT_TABLE: Final = Path("/proc/self/mounts")
+MOUNT_DEVICES: Final = Path("/proc/self/mountinfo")
+OURS: Final = ("fuse.qunfs", "fuse")
 UNMOUNT_STEP_SECONDS: Final = 1.0
 
 
@@ -78,7 +80,7 @@ def running_and_abandoned(cluster: Cluster) -> tuple[list[MountRecord], list[Mou
     served = {record.mountpoint for record in running}
     dead = []
     for path, record in left:
-        if record.mountpoint not in served and (filesystem_at(Path(record.mountpoint)) or "").startswith("fuse"):
+        if record.mountpoint not in served and filesystem_at(Path(record.mountpoint)) in OURS:
             dead.append(record)
         else:
             path.unlink(missing_ok=True)
@@ -92,6 +94,16 @@ def filesystem_at(mountpoint: Path) -> str | None:
         if where == wanted:
             kind = mounted
     return kind
+
+
+def device_at(mountpoint: Path) -> str | None:
+    """The device number of what is mounted at a path, as ``major:minor``: no two that are in use have the same."""
+    wanted, device = str(canonical(mountpoint)), None
+    for row in MOUNT_DEVICES.read_text(errors="surrogateescape").splitlines():
+        _, _, number, _, where, *_ = row.split(" ")
+        if _plain(where) == wanted:
+            device = number
+    return device
 
 
 def mounted_below(directory: Path) -> list[Path]:
@@ -124,11 +136,12 @@ def unmount(
     ``lazy`` detaches a mount that is in use.  ``on_wait`` is called with the process about once a second meanwhile.
     Raises LocalError when nothing of ours is mounted there, when it is in use, or when the process does not end.
     """
+    mountpoint = followed(mountpoint)
     kind = filesystem_at(mountpoint)
     pids = daemons_of(mountpoint)
     if kind is None and not pids:
         raise LocalError(f"{mountpoint}: nothing is mounted there; see: findmnt -t fuse.qunfs,fuse")
-    if kind is not None and not kind.startswith("fuse"):
+    if kind is not None and kind not in OURS:
         raise LocalError(f"{mountpoint}: a {kind} file system is mounted there, not qunfs; use umount")
     if kind is not None:
         detach(mountpoint, lazy=lazy)
@@ -145,7 +158,8 @@ def unmount(
 
 def ending(mountpoint: Path) -> str:
     """The command that ends a mount, to be copied from an error message."""
-    return f"qunfs umount {shlex.quote(str(mountpoint))}"
+    command = "qunfs umount" if filesystem_at(mountpoint) in OURS else "umount"
+    return f"{command} {shlex.quote(str(mountpoint))}"
 
 
 def detach(mountpoint: Path, *, lazy: bool = False) -> None:
@@ -170,4 +184,8 @@ def _mount_table() -> Iterator[tuple[str, str]]:
     """Mount points and file system types, oldest first; the kernel writes blanks as octal escapes."""
     for row in MOUNT_TABLE.read_text(errors="surrogateescape").splitlines():
         _, where, kind, *_ = row.split(" ")
-        yield re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), where), kind
+        yield _plain(where), kind
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)

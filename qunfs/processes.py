@@ -26,6 +26,9 @@ STOP_SECONDS_MAX: Final = 10.0
 """A replica stops between two commits; one that takes longer is stuck and gets SIGKILL."""
 
 POLL_SECONDS: Final = 0.02
+LINKS_MAX: Final = 40
+"""As many as Linux follows in one path (path_resolution(7))."""
+
 LOG_TAIL_BYTES: Final = 4096
 LISTENING: Final = "0A"
 """The state column of /proc/net/tcp for a listening socket."""
@@ -49,10 +52,31 @@ def arguments_of(pid: int) -> list[str]:
     return [os.fsdecode(word) for word in raw.split(b"\0")[:-1]]
 
 
+def absolute(path: Path) -> Path:
+    """A path that no longer depends on the current directory.  Raises LocalError when there is none any more."""
+    try:
+        return path.absolute()
+    except FileNotFoundError as error:
+        raise LocalError(f"{path}: the current directory was removed; go elsewhere or give absolute paths") from error
+
+
 def canonical(path: str | Path, start: str | Path = ".") -> Path:
     """An absolute path without links, found without touching its last part: that may be a mount that hangs."""
-    whole = Path(os.path.normpath(Path(start).absolute() / path))
+    if not os.path.isabs(path):
+        path = absolute(Path(start)) / path
+    whole = Path(os.path.normpath(path))
     return Path(os.path.realpath(whole.parent)) / whole.name
+
+
+def followed(path: Path) -> Path:
+    """The same, and where it leads if its last part is a link."""
+    whole = canonical(path)
+    for _ in range(LINKS_MAX):
+        try:
+            whole = canonical(os.readlink(whole), whole.parent)
+        except OSError:  # no link; the kernel knows that of a mount point without asking whoever serves it
+            break
+    return whole
 
 
 def names_path(pid: int, path: Path) -> bool:

@@ -1,6 +1,7 @@
 """The program ``qunfs``: one module per command, each of which imports what it runs only when it runs."""
 
 import logging
+import os
 import sys
 from typing import Annotated
 
@@ -52,8 +53,21 @@ for command in (
 app.add_typer(bench.app, name="bench")
 
 
+def open_standard_streams() -> None:
+    """Have all three, also when whoever started this has closed some: the next pipe would be taken for them."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - as long as the process lives
+
+
 def main() -> None:
     """Run the command line; errors that qunfs raises on purpose become one line, others a traceback."""
+    open_standard_streams()
     logging.getLogger("qunfs").addHandler(logging.NullHandler())  # only processes that serve have a log
     try:
         app(prog_name="qunfs")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 READY: Final = "ready"
 FAILED: Final = "failed"
 WAITING: Final = "waiting"
+_ANY_PATH: Final = "surrogateescape"
+"""How reports name paths that are not UTF-8."""
 
 
 def mount(
@@ -62,7 +64,7 @@ def mount(
     elif report_to < 0:
         serve_here(request, _Announcer(None))
     else:
-        with open(report_to, "w", buffering=1) as pipe:
+        with open(report_to, "w", buffering=1, errors=_ANY_PATH) as pipe:
             serve_here(request, _Announcer(pipe))
 
 
@@ -86,7 +88,7 @@ def _start(request: "MountRequest") -> None:
     read_end, write_end = os.pipe()
     request.log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "qunfs.cli.main", *request.arguments(), "--report-to", str(write_end)]
-    with request.log.open("ab") as log, open(read_end) as reports:
+    with request.log.open("ab") as log, open(read_end, errors=_ANY_PATH) as reports:
         start = log.tell()
         child = subprocess.Popen(
             command,

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import signal
+import stat
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -84,21 +85,32 @@ def prepare(
     """Check all that can be checked before a mount is tried.  Raises LocalError."""
     loaded = cluster.load(directory)
     name = loaded.client(client).name
+    mountpoint = processes.followed(mountpoint)
     kind = mounts.filesystem_at(mountpoint)  # before anything looks at it: a dead mount would answer with an error
     if kind is not None and kind.startswith("fuse"):
         raise LocalError(f"{mountpoint}: something is mounted there; first: {mounts.ending(mountpoint)}")
-    if mountpoint.exists() and not mountpoint.is_dir():
-        raise LocalError(f"{mountpoint}: not a directory; choose another place or make one with: mkdir -p PATH")
-    if not mountpoint.is_dir():
-        raise LocalError(f"{mountpoint}: no such directory; make it with: mkdir -p {mountpoint}")
+    _require_directory(mountpoint)
+    if processes.followed(loaded.directory).is_relative_to(mountpoint):
+        raise LocalError(f"{mountpoint}: the cluster's directory would be covered by the mount; choose another place")
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         raise LocalError(
             "/dev/fuse: cannot be used; load it (modprobe fuse), in a container allow it (--device /dev/fuse)"
         )
-    where = loaded.contents_directory(name) if contents is None else contents.absolute()
+    where = loaded.contents_directory(name) if contents is None else processes.absolute(contents)
     given = parse_options(options)
     typed_options(given)
-    return MountRequest(loaded, processes.canonical(mountpoint), name, where, given, wait_seconds)
+    return MountRequest(loaded, mountpoint, name, where, given, wait_seconds)
+
+
+def _require_directory(mountpoint: Path) -> None:
+    try:
+        status = mountpoint.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise LocalError(f"{mountpoint}: no such directory; make it with: mkdir -p {mountpoint}") from error
+    except OSError as error:  # it lies in a dead mount, or where this user may not look
+        raise LocalError(f"{mountpoint}: {error.strerror}; choose another place") from error
+    if not stat.S_ISDIR(status.st_mode):
+        raise LocalError(f"{mountpoint}: not a directory; choose another place or make one with: mkdir -p PATH")
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, str | None]:
@@ -140,7 +152,8 @@ def serve_here(request: MountRequest, announce: Announce) -> None:
     """Serve a mount until it is unmounted, SIGTERM or SIGINT.  Raises LocalError when it could not be mounted."""
     log_to_standard_error()
     try:
-        trio.run(_serve, request, announce)
+        if not trio.run(_serve, request, announce):
+            raise LocalError(f"{request.mountpoint}: a signal came before it was mounted")
     except BaseExceptionGroup as group:  # except* would wrap the LocalError in a group again
         expected, others = group.split((LocalError, OSError))
         if expected is None or others is not None:
@@ -168,13 +181,15 @@ def _fuse_options(given: dict[str, str | None]) -> "MountOptions":
     return MountOptions(**typed, revalidate=not believe_cache)  # type: ignore[arg-type]  # typed_options has checked
 
 
-async def _serve(request: MountRequest, announce: Announce) -> None:
+async def _serve(request: MountRequest, announce: Announce) -> bool:
+    """Whether it was mounted at all before a signal ended it."""
     import fuse_client.mount
     import fuse_client.reading
     from qunfs.net.driver import open_client
     from qunfs.objects import REGISTRY
 
     options = _fuse_options(request.options)
+    mounted = False
     async with open_client(request.cluster, request.client, REGISTRY) as core, trio.open_nursery() as nursery:
         service = MetadataService(core, request.cluster.n, secrets.randbits)
         nursery.start_soon(_stop_on_signals, nursery.cancel_scope)
@@ -184,11 +199,14 @@ async def _serve(request: MountRequest, announce: Announce) -> None:
         garbage.look_rarely()
 
         def on_ready() -> None:
+            nonlocal mounted
+            mounted = True
             core.yield_to(_fuse_descriptor())
             nursery.start_soon(_try_mountpoint, request, core, announce)
 
         await fuse_client.mount.serve(service, request.mountpoint, request.contents, options, on_ready, core.give_up)
         nursery.cancel_scope.cancel()
+    return mounted
 
 
 def _fuse_descriptor() -> int | None:
@@ -201,7 +219,12 @@ def _fuse_descriptor() -> int | None:
 
 
 async def _stop_on_signals(scope: trio.CancelScope) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    """Unmount at the first signal; others that follow, as from a terminal that closes, must not cut that short."""
+    hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN  # it does not under nohup(1)
+    ending = (signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if hangs_up else ()))
+    for number in ending:  # what the receiver restores when it is done
+        signal.signal(number, signal.SIG_IGN)
+    with trio.open_signal_receiver(*ending) as signals:
         async for number in signals:
             log.info("%s: unmounting", signal.Signals(number).name)
             scope.cancel()

@@ -52,6 +52,16 @@ def test_a_mount_point_that_is_a_file_is_called_one(made: Cluster, tmp_path: Pat
         prepare(made.directory, tmp_path / "f", None, None, [], 1.0)
     with pytest.raises(LocalError, match="g: no such directory"):
         prepare(made.directory, tmp_path / "g", None, None, [], 1.0)
+    with pytest.raises(LocalError, match="File name too long"):
+        prepare(made.directory, tmp_path / ("h" * 256), None, None, [], 1.0)
+
+
+def test_a_mount_must_not_cover_what_it_writes_to(made: Cluster, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(made.directory.parent)
+    for covering in (made.directory, made.directory.parent, link):
+        with pytest.raises(LocalError, match="directory would be covered"):
+            prepare(made.directory, covering, None, tmp_path / "contents", [], 1.0)
 
 
 def test_a_full_disk_under_the_records_does_not_end_the_mount(made: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

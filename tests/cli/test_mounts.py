@@ -14,6 +14,12 @@ TABLE = r"""proc /proc proc rw 0 0
 qunfs /srv/a\040b fuse.qunfs rw 0 0
 tmpfs /srv/a\040b/inner tmpfs rw 0 0
 qunfs /srv/a\040b/inner fuse.qunfs rw 0 0
+host:/ /srv/ssh fuse.sshfs rw 0 0
+"""
+
+DEVICES = r"""25 1 254:0 / / rw shared:1 - ext4 /dev/vda rw
+40 25 0:41 / /srv/a\040b rw,nosuid shared:2 - fuse.qunfs qunfs rw
+41 25 0:42 / /srv/a\040b rw,nosuid - fuse.qunfs qunfs rw
 """
 
 
@@ -43,6 +49,22 @@ def test_only_our_own_mounts_are_unmounted() -> None:
         mounts.unmount(Path("/srv"))
     with pytest.raises(LocalError, match="a proc file system"):
         mounts.unmount(Path("/proc"))
+    with pytest.raises(LocalError, match=r"a fuse\.sshfs file system"):
+        mounts.unmount(Path("/srv/ssh"))
+
+
+@pytest.mark.usefixtures("table")
+def test_what_ends_a_mount_depends_on_whose_it_is() -> None:
+    assert mounts.ending(Path("/srv/a b")) == "qunfs umount '/srv/a b'"
+    assert mounts.ending(Path("/srv/ssh")) == "umount /srv/ssh"
+
+
+def test_the_topmost_device_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mountinfo").write_text(DEVICES)
+    monkeypatch.setattr(mounts, "MOUNT_DEVICES", tmp_path / "mountinfo")
+    assert mounts.device_at(Path("/srv/a b")) == "0:42"
+    assert mounts.device_at(Path("/")) == "254:0"
+    assert mounts.device_at(Path("/srv")) is None
 
 
 def test_records_of_processes_that_run_are_listed_and_others_cleared(made: Cluster) -> None:

@@ -155,6 +155,8 @@ def test_refusals(mounter, namespace, tmp_path):
     first = mounter(namespace)
     assert "in use by another mount" in reason("second", contents="m.contents")
     assert "covered" in reason("third", contents="third/contents")
+    (tmp_path / "link").symlink_to(tmp_path / "linked/contents")
+    assert "covered" in reason("linked", contents="link")
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged/store").write_text("no uuid\n")
     assert "does not hold a UUID" in reason("fourth", contents="damaged")
