@@ -79,7 +79,7 @@ class FileIO:
 
     async def _take_over_if_empty(self, file: OpenFile, credentials: Credentials) -> None:
         """Own a file from now on that has nothing in another store; nothing of what is written there is to be lost."""
-        while file.known.size == 0 and not self._is_here(file):
+        while file.known.size == 0 and not self._is_here(file) and not file.removed:
             try:
                 await self.resize(file, sattr3(size=0), credentials, guard=file.known.ctime)
             except StatusError as error:
@@ -350,8 +350,8 @@ class FileIO:
                 file.note_change(credentials, self._files.now_ns())
             else:
                 await self._send_size(file, new, credentials, before, granted, guard)
-            if fd is not None and size < before:
-                self._cut(file, fd, size, credentials)
+            if file.fd is not None and size < before:  # it is closed if the file was removed and is another store's
+                self._cut(file, file.fd, size, credentials)
             self._settle(file, changes)
 
     def _cut(self, file: OpenFile, fd: int, size: int, credentials: Credentials) -> None:

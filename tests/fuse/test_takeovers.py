@@ -76,6 +76,24 @@ def test_removal_does_not_bring_back_contents_that_another_store_took_over(two):
         os.close(fd)
 
 
+def test_an_empty_removed_file_of_another_store_can_be_opened_again_for_writing(two):
+    a, b = two
+    (b.path / "f").write_bytes(b"x")
+    os.truncate(b.path / "f", 0)
+    fd = os.open(a.path / "f", os.O_RDONLY)
+    try:
+        os.unlink(a.path / "f")
+        again = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY)
+        try:
+            with refused(errno.EREMOTE):
+                os.write(again, b"y")
+        finally:
+            os.close(again)
+        assert os.read(fd, 1) == b""
+    finally:
+        os.close(fd)
+
+
 def test_unreported_writes_do_not_show_once_another_store_took_the_file_over(two):
     a, b = two
     (a.path / "f").write_bytes(b"x" * 100)
