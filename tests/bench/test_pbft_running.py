@@ -103,6 +103,10 @@ def test_a_replica_that_has_run_is_not_started_again(group: cluster.Cluster) -> 
     async def run() -> None:
         async with driver.open_client(group, None, SMALL) as core:
             await core.update(increment(1))
+            while True:  # three of four are enough for an answer
+                status = await core.server_status(2)
+                if status is not None and status["agreement"]["executed"]:
+                    return
 
     trio.run(run)
     processes.stop(group, [2])

@@ -49,12 +49,13 @@ def base() -> Iterator[Path]:
 @pytest.fixture(scope="session", params=[PLAIN, MOUNT])
 def place(request: pytest.FixtureRequest, base: Path) -> Iterator[Path]:
     """Where the tests work; the mount has to end well and to have logged nothing bad."""
-    where = base / request.param
+    number = next(_numbers)
+    where = base / f"{request.param}{number}"
     where.mkdir()
     if request.param == PLAIN:
         yield where
         return
-    cluster = base / "cluster"
+    cluster = base / f"cluster{number}"
     qunfs("init", cluster, "-b", "1")
     try:
         qunfs("up", cluster, "--durability", "async")
@@ -86,14 +87,18 @@ def here(place: Path) -> Iterator[Path]:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """All that works in one place shares that."""
-    item.add_marker(pytest.mark.xdist_group(f"posix {MOUNT if MOUNT in item.nodeid else PLAIN}"))
+    item.add_marker(pytest.mark.xdist_group(f"posix {MOUNT if _on_the_mount(item) else PLAIN}"))
+
+
+def _on_the_mount(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and item.callspec.params["place"] == MOUNT
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """On the mount, what is listed as different must be different."""
     listed = {test: difference for difference in DIFFERENCES for test in difference.tests}
     for item in items:
-        if isinstance(item, pytest.Function) and item.path.parent == HERE and MOUNT in item.nodeid:
+        if isinstance(item, pytest.Function) and item.path.parent == HERE and _on_the_mount(item):
             difference = listed.get((item.path.stem.removeprefix("test_"), item.originalname.removeprefix("test_")))
             if difference is not None:
                 reason = f"{difference.here} {difference.reason}"
