@@ -204,6 +204,8 @@ class Together:
     def __init__(self, reports: Sequence[Report]) -> None:
         self.each_ns = [unpacked(report.latencies) for report in reports]
         """The latencies of each client process."""
+        self.overdue_ns = [unpacked(report.overdue) for report in reports]
+        """Those of the operations that were under way at the end."""
         self.latencies_ns: list[int] = sorted(one for latencies in self.each_ns for one in latencies)
         self.cpu_s = sum(report.cpu_s for report in reports)
         self.rss_mb = max(report.rss_bytes for report in reports) / 1e6

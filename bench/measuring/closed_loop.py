@@ -37,9 +37,11 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a client process did in the measured part; ``latencies`` is :func:`bench.measuring.latencies.packed`."""
+    """What a client process did in the measured part; latencies are :func:`bench.measuring.latencies.packed`."""
 
     latencies: str
+    overdue: str
+    """Of the operations that were under way when it ended, at most one for each loop."""
     cpu_s: float
     rss_bytes: int
     counters: dict[str, float]
@@ -54,6 +56,7 @@ class Recorder:
         self._next_report_ns = int(schedule.begin * 1e9) + REPORT_NS
         self._done = 0
         self.latencies: array[int] = array("Q")
+        self.overdue: array[int] = array("Q")
         self._before: tuple[float, dict[str, float]] | None = None
         self._after: tuple[float, dict[str, float]] | None = None
 
@@ -65,6 +68,8 @@ class Recorder:
             self._progress(self._done)
         if ended_ns < self._from_ns:
             return
+        if began_ns < self.until_ns < ended_ns:
+            self.overdue.append(ended_ns - began_ns)
         if self._before is None:
             self._before = self._now()
         elif ended_ns <= self.until_ns:
@@ -81,7 +86,7 @@ class Recorder:
         cpu_before, before = self._before or (cpu_after, after)
         grown = {name: value - before.get(name, 0) for name, value in after.items()}
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return Report(packed(self.latencies), cpu_after - cpu_before, memory, grown)
+        return Report(packed(self.latencies), packed(self.overdue), cpu_after - cpu_before, memory, grown)
 
 
 async def closed_loop(operation: Operation, recorder: Recorder) -> None:

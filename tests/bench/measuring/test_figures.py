@@ -96,9 +96,10 @@ def test_a_recorder_cuts_off_what_is_before_and_after() -> None:
     counted = iter(range(0, 1000, 10))
     shown: list[int] = []
     recorder = Recorder(Schedule(0.0, 1.0, 2.0), lambda: {"n": next(counted)}, shown.append)
-    for ended in (0.5, 0.9, 1.1, 1.5, 2.0, 2.1, 2.2):
+    for ended in (0.5, 0.9, 1.1, 1.5, 2.0, 2.05, 2.2):
         recorder.note(int((ended - 0.1) * 1e9), int(ended * 1e9))
     report = recorder.report()
+    assert latencies.unpacked(report.overdue).tolist() == [100_000_000]
     assert len(latencies.unpacked(report.latencies)) == 2  # the one that was under way at the start is left out
     assert report.counters == {"n": 10}
     assert shown == sorted(shown)
