@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,17 +38,23 @@ def eventually(holds: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="module")
-def six(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Six replicas that run."""
-    directory = tmp_path_factory.mktemp("six") / "c"
-    done("init", directory, "-b", "1")
+@contextmanager
+def running(directory: Path, b: int) -> Iterator[Cluster]:
+    """A new cluster whose replicas run."""
+    done("init", directory, "-b", str(b))
     made = cluster.load(directory)
     try:
         done("up", directory, "--durability", "async")
         yield made
     finally:
         processes.stop(made, range(made.n))
+
+
+@pytest.fixture(scope="module")
+def six(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Six replicas that run."""
+    with running(tmp_path_factory.mktemp("six") / "c", b=1) as made:
+        yield made
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from qunfs import cluster, mounts, processes
+from qunfs import mounts, processes
 from qunfs.cluster import Cluster
 from qunfs.protocol.errors import LocalError
-from tests.cli.test_end_to_end import PATIENCE_S, done, eventually, qunfs
+from tests.cli.test_end_to_end import PATIENCE_S, done, eventually, qunfs, running
 
 QUNFS = [sys.executable, "-m", "qunfs.cli.main"]
 
@@ -21,14 +21,8 @@ QUNFS = [sys.executable, "-m", "qunfs.cli.main"]
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One replica that runs."""
-    directory = tmp_path_factory.mktemp("small") / "c"
-    done("init", directory, "-b", "0")
-    made = cluster.load(directory)
-    try:
-        done("up", directory, "--durability", "async")
+    with running(tmp_path_factory.mktemp("small") / "c", b=0) as made:
         yield made
-    finally:
-        processes.stop(made, range(made.n))
 
 
 @pytest.mark.parametrize("closed", ["<&- >&-", "<&- >&- 2>&-"])

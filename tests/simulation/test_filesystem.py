@@ -5,7 +5,7 @@ Clients die in the middle of procedures.  The protocol's own part is simulated i
 """
 
 from collections import Counter
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Iterator
 from dataclasses import replace
 from random import Random
 from types import coroutine
@@ -117,18 +117,23 @@ def _stepped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trio.lowlevel.checkpoint", _checkpoint)
 
 
+def _legal(work: Workload, seed: int) -> Iterator[tuple[str, str]]:
+    """Run it; procedure and status of every operation of what must be a legal history."""
+    work.run()
+    found = check(filesystem, work.history)
+    assert found.verdict is Verdict.LEGAL, f"seed {seed}: {found.verdict.value} {found.why}"
+    for operation in work.history[1:]:
+        status = operation.answer[0] if isinstance(operation.answer, tuple) else operation.answer
+        yield operation.method, str(status)
+
+
 def test_procedures_of_clients_at_work_together() -> None:
     seen: Counter[tuple[str, str]] = Counter()
     pending = 0
     for seed in range(60):
         work = Workload(Random(seed))
-        work.run()
-        found = check(filesystem, work.history)
-        assert found.verdict is Verdict.LEGAL, f"seed {seed}: {found.verdict.value} {found.why}"
-        for operation in work.history[1:]:
-            status = operation.answer[0] if isinstance(operation.answer, tuple) else operation.answer
-            seen[operation.method, str(status)] += 1
-            pending += operation.answered is None
+        seen.update(_legal(work, seed))
+        pending += sum(operation.answered is None for operation in work.history[1:])
     assert pending > 5
     for rare in (("remove", "STALE"), ("rename", "EXIST"), ("rmdir", "NOTEMPTY"), ("rmdir", "OK"), ("link", "EXIST")):
         assert seen[rare] > 0, f"no run saw: {rare}"
@@ -140,12 +145,7 @@ def test_procedures_in_a_tree_that_changes_its_shape() -> None:
     seen: Counter[tuple[str, str]] = Counter()
     for seed in range(70):
         work = Workload(Random(seed), TreeWork)
-        work.run()
-        found = check(filesystem, work.history)
-        assert found.verdict is Verdict.LEGAL, f"seed {seed}: {found.verdict.value} {found.why}"
-        for operation in work.history[1:]:
-            status = operation.answer[0] if isinstance(operation.answer, tuple) else operation.answer
-            seen[operation.method, str(status)] += 1
+        seen.update(_legal(work, seed))
     refusals = {("rename", status) for status in ("STALE", "NOENT", "EXIST", "INVAL", "NOTEMPTY", "NOTDIR", "ISDIR")}
     rare = refusals | {
         ("create", "ISDIR"),
