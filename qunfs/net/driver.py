@@ -79,6 +79,8 @@ class QuClient:
         self._turn_ends = 0.0
         self._yield_fd: int | None = None
         self._asked_last = -1
+        self._gathering = False
+        """Whether what is to be sent waits for what others are about to ask."""
         self._runnable = run_queue()
         self._polls: dict[Connection | None, select.poll] = {None: self._poll_of(self._reactor.fileno())}
         """What to sleep in until a connection has something, or (None) any has."""
@@ -215,7 +217,7 @@ class QuClient:
         waiter = self._waiters[ticket] = _Waiter()
         self._after_activity()
         try:
-            if len(self._waiters) == 1 and len(self._runnable) <= _ALONE_TASKS:
+            if len(self._waiters) == 1 and not self._gathering and len(self._runnable) <= _ALONE_TASKS:
                 self._wait_alone(waiter)
             if waiter.completion is None:
                 self._wake_pump()
@@ -287,7 +289,8 @@ class QuClient:
             last = send_each(self._connections, outgoing)
             if last >= 0:
                 self._asked_last = last
-                self._reactor.flush()
+                if not self._gathering:
+                    self._reactor.flush()
         if self._client.completions:
             completions, self._client.completions = self._client.completions, []
             for completion in completions:
@@ -305,7 +308,19 @@ class QuClient:
             await self._wait_for_something()
             self._reactor.poll(0)
             self._let_time_pass()
+            self._gathering = len(self._client.completions) > 1
             self._after_activity()
+            if self._gathering:
+                await self._send_together()
+
+    async def _send_together(self) -> None:
+        """Let all tasks that have just been answered ask their next, then send: one message for less than several."""
+        try:
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()  # trio may have run this task before those that it has woken
+        finally:
+            self._gathering = False
+            self._reactor.flush()
 
     async def _wait_for_something(self) -> None:
         due = self._client.next_tick()
