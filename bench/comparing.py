@@ -56,12 +56,12 @@ QUICK: Final = Plan(
     skip_after_s=300.0,
 )
 FULL: Final = Plan(
-    timing=Timing(seconds=10.0, warm_up_s=2.0, repeat=5, attempts=ATTEMPTS),
-    contention=Timing(seconds=10.0, warm_up_s=2.0, repeat=5, attempts=ATTEMPTS),
+    timing=Timing(seconds=4.0, warm_up_s=1.0, repeat=5, attempts=ATTEMPTS),
+    contention=Timing(seconds=4.0, warm_up_s=1.0, repeat=5, attempts=ATTEMPTS),
     clients=(1, 4, 16, 32),
-    calls=1000,
-    direct=(5000, 20000),
-    through_fuse=(5000, 20000),
+    calls=300,
+    direct=(1000, 4000),
+    through_fuse=(1000, 4000),
 )
 
 

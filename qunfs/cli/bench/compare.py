@@ -19,7 +19,7 @@ assert ALL_LEVELS[-1] <= FAULTS_MAX
 def compare(
     faults: FaultsOption = ALL_LEVELS,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A few minutes instead of hours: short runs, small numbers.")
+        bool, typer.Option("--quick", help="A few minutes instead of an hour: short runs, small numbers.")
     ] = False,
     durability: DurabilityOption = Durability.ASYNC,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where results, plots and the report go.")] = OUT,
