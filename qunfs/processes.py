@@ -251,7 +251,10 @@ def kill(cluster: "Cluster", server: int) -> None:
 
 
 def listens(pid: int, port: int) -> bool:
-    """Whether a process has a listening TCP socket on a port; asked of the kernel, so that no connection is made."""
+    """Whether a process has a listening TCP socket on a port; asked of the kernel, so that no connection is made.
+
+    The tables of all sockets take it milliseconds: they are looked at when the process has one to look for.
+    """
     held = set()
     try:
         for name in os.listdir(f"/proc/{pid}/fd"):
@@ -259,14 +262,18 @@ def listens(pid: int, port: int) -> bool:
                 held.add(os.readlink(f"/proc/{pid}/fd/{name}"))
     except OSError:
         return False
+    return any(link.startswith("socket:") for link in held) and any(link in held for link in _listening(port))
+
+
+def _listening(port: int) -> Iterator[str]:
+    """The sockets of this machine that listen on a port, as links in /proc/PID/fd name them."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(OSError):
             for row in Path(table).read_text("ascii").splitlines()[1:]:
                 fields = row.split()
                 local_port = int(fields[1].rpartition(":")[2], 16)
-                if fields[3] == LISTENING and local_port == port and f"socket:[{fields[9]}]" in held:
-                    return True
-    return False
+                if fields[3] == LISTENING and local_port == port:
+                    yield f"socket:[{fields[9]}]"
 
 
 def _pid_file(cluster: "Cluster", server: int) -> Path:
