@@ -103,7 +103,7 @@ def _replica(given: argparse.Namespace) -> int:
     with processes.registered(loaded, given.server):
         from server import service
 
-        return service.run(loaded.directory, given.server, durability=given.durability)
+        return service.run(loaded, given.server, durability=given.durability)
 
 
 def _client(given: argparse.Namespace) -> int:

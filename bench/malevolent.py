@@ -325,16 +325,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         loaded = cluster.load(given.directory)
         loaded.data_directory(given.server)
         with processes.registered(loaded, given.server):
-            return _run(loaded.directory, given.server, given.durability, KINDS[given.kind])
+            return _run(loaded, given.server, given.durability, KINDS[given.kind])
     except QunfsError as error:
         print(f"qunfs: {error}", file=sys.stderr)
         return 1
 
 
-def _run(directory: Path, server: int, durability: Any, replica: Callable[..., Replica]) -> int:
+def _run(loaded: cluster.Cluster, server: int, durability: Any, replica: Callable[..., Replica]) -> int:
     from server import service
 
-    return service.run(directory, server, durability=durability, replica_factory=replica)
+    return service.run(loaded, server, durability=durability, replica_factory=replica)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from qunfs.cluster import Cluster
 from qunfs.processes import arguments_of, canonical, followed, names_path, wait_gone
 from qunfs.protocol.errors import LocalError
+
+if TYPE_CHECKING:
+    from qunfs.cluster import Cluster
 
 MOUNT_TABLE: Final = Path("/proc/self/mounts")
 MOUNT_DEVICES: Final = Path("/proc/self/mountinfo")
@@ -44,7 +46,7 @@ class MountRecord:
     suspects: Sequence[Mapping[str, Any]] = field(default_factory=list)
 
 
-def write_record(cluster: Cluster, record: MountRecord) -> None:
+def write_record(cluster: "Cluster", record: MountRecord) -> None:
     """Publish a mount's record, replacing its earlier one in one step."""
     path = _record_file(cluster, record.pid)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,17 +55,17 @@ def write_record(cluster: Cluster, record: MountRecord) -> None:
     draft.replace(path)
 
 
-def remove_record(cluster: Cluster, pid: int) -> None:
+def remove_record(cluster: "Cluster", pid: int) -> None:
     """Take a mount's record away."""
     _record_file(cluster, pid).unlink(missing_ok=True)
 
 
-def records(cluster: Cluster) -> list[MountRecord]:
+def records(cluster: "Cluster") -> list[MountRecord]:
     """The records of mounts that run."""
     return running_and_abandoned(cluster)[0]
 
 
-def running_and_abandoned(cluster: Cluster) -> tuple[list[MountRecord], list[MountRecord]]:
+def running_and_abandoned(cluster: "Cluster") -> tuple[list[MountRecord], list[MountRecord]]:
     """The records of mounts that run, and of those whose process was killed and that nobody has unmounted since.
 
     What those that were unmounted have left behind is removed.
@@ -176,7 +178,7 @@ def detach(mountpoint: Path, *, lazy: bool = False) -> None:
     raise LocalError(f"{mountpoint}: {done.stderr.strip() or 'fusermount3 failed'}")
 
 
-def _record_file(cluster: Cluster, pid: int) -> Path:
+def _record_file(cluster: "Cluster", pid: int) -> Path:
     return cluster.run_directory / f"mount-{pid}.json"
 
 

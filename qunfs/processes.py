@@ -14,10 +14,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from qunfs.cluster import Cluster
 from qunfs.protocol.errors import LocalError
+
+if TYPE_CHECKING:
+    from qunfs.cluster import Cluster
 
 START_SECONDS_MAX: Final = 60.0
 """Opening a large store takes a while; a replica that does not listen by then never will."""
@@ -130,17 +132,17 @@ def _runs(pid: int) -> bool:
 # Replicas
 
 
-def log_directory(cluster: Cluster) -> Path:
+def log_directory(cluster: "Cluster") -> Path:
     """Where the processes of a cluster write their logs."""
     return cluster.directory / "log"
 
 
-def server_log(cluster: Cluster, server: int) -> Path:
+def server_log(cluster: "Cluster", server: int) -> Path:
     """The log of a replica that :func:`start` started."""
     return log_directory(cluster) / f"server-{server}.log"
 
 
-def replica_pid(cluster: Cluster, server: int) -> int | None:
+def replica_pid(cluster: "Cluster", server: int) -> int | None:
     """The process that runs a replica on this machine, or None."""
     try:
         pid = int(_pid_file(cluster, server).read_text("ascii"))
@@ -153,7 +155,7 @@ def replica_pid(cluster: Cluster, server: int) -> int | None:
 
 
 @contextlib.contextmanager
-def registered(cluster: Cluster, server: int) -> Iterator[None]:
+def registered(cluster: "Cluster", server: int) -> Iterator[None]:
     """The block runs a replica: others find this process.  Raises LocalError when the replica runs already."""
     running = replica_pid(cluster, server)
     if running is not None and running != os.getpid():
@@ -168,7 +170,7 @@ def registered(cluster: Cluster, server: int) -> Iterator[None]:
                 path.unlink()
 
 
-def start(cluster: Cluster, server: int, arguments: Sequence[str] = (), module: str = SERVE) -> int:
+def start(cluster: "Cluster", server: int, arguments: Sequence[str] = (), module: str = SERVE) -> int:
     """Start a replica in a session of its own, logging to its log; its process number.
 
     ``module`` is the Python module to run, with a first argument if it needs one; ``arguments`` go last.
@@ -188,7 +190,7 @@ def start(cluster: Cluster, server: int, arguments: Sequence[str] = (), module: 
 
 
 def start_and_wait(
-    cluster: Cluster,
+    cluster: "Cluster",
     servers: Sequence[int],
     arguments: Sequence[str] = (),
     *,
@@ -218,7 +220,7 @@ def start_and_wait(
         time.sleep(POLL_SECONDS)
 
 
-def stop(cluster: Cluster, servers: Sequence[int], seconds_max: float = STOP_SECONDS_MAX) -> dict[int, bool]:
+def stop(cluster: "Cluster", servers: Sequence[int], seconds_max: float = STOP_SECONDS_MAX) -> dict[int, bool]:
     """Stop replicas with SIGTERM, after ``seconds_max`` with SIGKILL: for each that ran, whether it needed SIGKILL."""
     running = {server: pid for server in servers if (pid := request_stop(cluster, server)) is not None}
     stuck = wait_gone(list(running.values()), seconds_max)
@@ -231,7 +233,7 @@ def stop(cluster: Cluster, servers: Sequence[int], seconds_max: float = STOP_SEC
     return {server: pid in stuck for server, pid in running.items()}
 
 
-def request_stop(cluster: Cluster, server: int) -> int | None:
+def request_stop(cluster: "Cluster", server: int) -> int | None:
     """Ask a replica to stop, without waiting; its process number, None when it does not run on this machine."""
     pid = replica_pid(cluster, server)
     if pid is not None:
@@ -239,7 +241,7 @@ def request_stop(cluster: Cluster, server: int) -> int | None:
     return pid
 
 
-def kill(cluster: Cluster, server: int) -> None:
+def kill(cluster: "Cluster", server: int) -> None:
     """Kill a replica on the spot, as a crash would."""
     pid = replica_pid(cluster, server)
     if pid is None:
@@ -249,7 +251,10 @@ def kill(cluster: Cluster, server: int) -> None:
 
 
 def listens(pid: int, port: int) -> bool:
-    """Whether a process has a listening TCP socket on a port; asked of the kernel, so that no connection is made."""
+    """Whether a process has a listening TCP socket on a port; asked of the kernel, so that no connection is made.
+
+    The tables of all sockets take it milliseconds: they are looked at when the process has one to look for.
+    """
     held = set()
     try:
         for name in os.listdir(f"/proc/{pid}/fd"):
@@ -257,17 +262,21 @@ def listens(pid: int, port: int) -> bool:
                 held.add(os.readlink(f"/proc/{pid}/fd/{name}"))
     except OSError:
         return False
+    return any(link.startswith("socket:") for link in held) and any(link in held for link in _listening(port))
+
+
+def _listening(port: int) -> Iterator[str]:
+    """The sockets of this machine that listen on a port, as links in /proc/PID/fd name them."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(OSError):
             for row in Path(table).read_text("ascii").splitlines()[1:]:
                 fields = row.split()
                 local_port = int(fields[1].rpartition(":")[2], 16)
-                if fields[3] == LISTENING and local_port == port and f"socket:[{fields[9]}]" in held:
-                    return True
-    return False
+                if fields[3] == LISTENING and local_port == port:
+                    yield f"socket:[{fields[9]}]"
 
 
-def _pid_file(cluster: Cluster, server: int) -> Path:
+def _pid_file(cluster: "Cluster", server: int) -> Path:
     return cluster.run_directory / f"server-{server}.pid"
 
 

@@ -4,11 +4,10 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 from qunfs import garbage, native
-from qunfs.cluster import Cluster, load
+from qunfs.cluster import Cluster
 from qunfs.net.connection import Connection
 from qunfs.net.reactor import Reactor
 from qunfs.net.stopping import Stopping, finish_requests_first
@@ -182,7 +181,7 @@ class Service:
 
 
 def run(
-    directory: Path,
+    cluster: Cluster,
     server: int,
     *,
     durability: Durability = "sync",
@@ -193,9 +192,6 @@ def run(
 
     ``replica_factory`` takes what :class:`Replica` takes.  Raises QunfsError when it could not even start.
     """
-    cluster = load(directory)
-    if not 0 <= server < cluster.n:
-        raise LocalError(f"no server {server} in {directory}: choose one from 0 to {cluster.n - 1}")
     genesis = cluster.genesis
     rows = genesis_rows(genesis.uid, genesis.gid, genesis.mode, genesis.time_ns)
     store = open_store(cluster.data_directory(server), rows, durability, accept_loss)

@@ -4,7 +4,7 @@ With QUNFS_TEST_COMPILED=1 they run the compiled code themselves, less those tha
 """
 
 import os
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -56,17 +56,31 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "pure: replaces or extends parts of modules that may be compiled")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
+def group_of(nodeid: str) -> str:
     """What runs in one process, one after the other: tests of one file may share a cluster."""
-    file = item.nodeid.partition("::")[0]
-    if file not in SEPARATE and item.get_closest_marker("xdist_group") is None:
-        item.add_marker(pytest.mark.xdist_group(file))
+    file, _, test = nodeid.partition("::")
+    if file in SEPARATE:
+        return nodeid
+    if file.startswith("tests/posix/"):  # all that works in one place shares that
+        return "posix mount" if "[mount" in test else "posix plain"
+    return file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Groups are told by name: marks, which xdist writes into node ids, get lost with pytest 9.2 (its issue 1386)."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Grouped(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return Grouped(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 def _turn(item: pytest.Item) -> int:
     """When a test's group has its turn where several processes take one after the other."""
-    marker = item.get_closest_marker("xdist_group")
-    group = item.nodeid if marker is None else str(marker.args[0])
+    group = group_of(item.nodeid)
     return next((turn for turn, start in enumerate(LONGEST) if group.startswith(start)), len(LONGEST))
 
 

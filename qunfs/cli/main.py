@@ -3,54 +3,12 @@
 import logging
 import os
 import sys
-from typing import Annotated
+from collections.abc import Sequence
 
-import typer
-
-import qunfs
-from qunfs.cli import bench, demo, down, fsck, init, mount, serve, status, umount, up
 from qunfs.protocol.errors import QunfsError
 
 EXIT_FAILED = 1
-
-app = typer.Typer(
-    name="qunfs",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"qunfs {qunfs.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def top(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    """A Byzantine-fault-tolerant file system: replicas keep the names, a mount shows them.
-
-    \b
-    Example:
-      qunfs init c -b 1 && qunfs up c && mkdir m && qunfs mount c m
-      qunfs umount m && qunfs down c
-
-    Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage, 130 interrupted.
-    """
-
-
-for command in (
-    init.init, up.up, down.down, serve.serve, mount.mount, umount.umount, status.status, fsck.fsck, demo.demo,
-):  # fmt: skip
-    app.command(no_args_is_help=False)(command)
-app.add_typer(bench.app, name="bench")
+EXIT_INTERRUPTED = 130
 
 
 def open_standard_streams() -> None:
@@ -65,15 +23,43 @@ def open_standard_streams() -> None:
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - as long as the process lives
 
 
+def run(words: Sequence[str]) -> None:
+    """Run a command line.
+
+    Replicas and mounts are started by other commands, many at a time, and understand what those write by themselves:
+    to load the parser costs more than all else that a replica does to start.
+    """
+    if words[:1] == ["serve"]:
+        from qunfs.cli import serve_process
+
+        replica = serve_process.read_back(words[1:])
+        if replica is not None:
+            sys.exit(serve_process.be_replica(replica))
+    if words[:1] == ["mount"]:
+        from qunfs.cli import mount_request
+
+        mount = mount_request.read_back(words)
+        if mount is not None:
+            from qunfs.cli import mount_process
+
+            mount_process.serve(*mount)
+            sys.exit()
+    from qunfs.cli.program import program
+
+    program(words)(words, prog_name="qunfs")
+
+
 def main() -> None:
     """Run the command line; errors that qunfs raises on purpose become one line, others a traceback."""
     open_standard_streams()
     logging.getLogger("qunfs").addHandler(logging.NullHandler())  # only processes that serve have a log
     try:
-        app(prog_name="qunfs")
+        run(sys.argv[1:])
     except QunfsError as error:
         print(f"qunfs: {error}", file=sys.stderr)
         sys.exit(EXIT_FAILED)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
 
 
 if __name__ == "__main__":

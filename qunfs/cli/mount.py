@@ -1,27 +1,20 @@
 """``qunfs mount``: show a cluster's file system at a mount point."""
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qunfs.cli.mount_reports import ANY_PATH, await_word
 from qunfs.cli.options import ClientName, ClusterDirectory
-from qunfs.cli.output import Status, say
 from qunfs.protocol.errors import LocalError
 
 if TYPE_CHECKING:
-    from qunfs.cli.mount_process import MountRequest
-
-READY: Final = "ready"
-FAILED: Final = "failed"
-WAITING: Final = "waiting"
-_ANY_PATH: Final = "surrogateescape"
-"""How reports name paths that are not UTF-8."""
+    from qunfs.cli.mount_request import MountRequest
 
 
 def mount(
@@ -56,31 +49,15 @@ def mount(
 
     Exit codes: 0 mounted (with -f: unmounted), 1 not mounted (one line says why), 2 wrong usage.
     """
-    from qunfs.cli.mount_process import prepare, serve_here
+    from qunfs.cli.mount_request import prepare
 
     request = prepare(directory, mountpoint, client, contents, options or [], wait)
-    if not foreground:
-        _start(request)
-    elif report_to < 0:
-        serve_here(request, _Announcer(None))
+    if foreground:
+        from qunfs.cli.mount_process import serve
+
+        serve(request, report_to)
     else:
-        with open(report_to, "w", buffering=1, errors=_ANY_PATH) as pipe:
-            serve_here(request, _Announcer(pipe))
-
-
-class _Announcer:
-    """Tells whoever started the mount how it goes: the parent through a pipe, a person on the terminal."""
-
-    def __init__(self, pipe: IO[str] | None) -> None:
-        self._pipe = pipe
-
-    def __call__(self, word: str, text: str = "") -> None:
-        if self._pipe is None:
-            if word != FAILED:  # that one ends the program, which prints it
-                say(text if word == WAITING else f"{word} {text}".rstrip())
-            return
-        with contextlib.suppress(BrokenPipeError):  # the parent was interrupted
-            self._pipe.write(f"{word} {text}\n")
+        _start(request)
 
 
 def _start(request: "MountRequest") -> None:
@@ -88,7 +65,7 @@ def _start(request: "MountRequest") -> None:
     read_end, write_end = os.pipe()
     request.log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "qunfs.cli.main", *request.arguments(), "--report-to", str(write_end)]
-    with request.log.open("ab") as log, open(read_end, errors=_ANY_PATH) as reports:
+    with request.log.open("ab") as log, open(read_end, errors=ANY_PATH) as reports:
         start = log.tell()
         child = subprocess.Popen(
             command,
@@ -101,7 +78,7 @@ def _start(request: "MountRequest") -> None:
         )
         os.close(write_end)
         try:
-            reason = _await_word(reports)
+            reason = await_word(reports)
         except BaseException:
             child.send_signal(signal.SIGTERM)
             child.wait()
@@ -115,19 +92,3 @@ def _start(request: "MountRequest") -> None:
 
         reason = tail_of(request.log, start).removeprefix("qunfs: ")
     raise LocalError(f"{request.mountpoint}: not mounted: {reason} (log: {request.log})")
-
-
-def _await_word(reports: IO[str]) -> str | None:
-    """None when the mount works; else the reason, empty when the process ended without one."""
-    status = Status()
-    try:
-        for line in reports:
-            word, _, text = line.rstrip("\n").partition(" ")
-            if word == READY:
-                return None
-            if word == FAILED:
-                return text
-            status.show(text)
-        return ""
-    finally:
-        status.clear()

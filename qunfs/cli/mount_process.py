@@ -3,25 +3,22 @@
 import contextlib
 import dataclasses
 import logging
-import math
 import os
-import re
 import secrets
 import signal
-import stat
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import trio
 
-from qunfs import cluster, garbage, mounts, processes
-from qunfs.cli.mount import FAILED, READY, WAITING
+from qunfs import garbage, mounts
+from qunfs.cli.mount_reports import ANY_PATH, FAILED, READY, WAITING, Announcer
+from qunfs.cli.mount_request import MountRequest, typed_options
 from qunfs.cli.output import log_to_standard_error
 from qunfs.cli.suspects import as_suspect
-from qunfs.cluster import FILE_NAME, Cluster
+from qunfs.cluster import FILE_NAME
 from qunfs.nfs.service import MetadataService
 from qunfs.nfs.types import nfsstat3
 from qunfs.objects.ids import ROOT
@@ -36,116 +33,17 @@ if TYPE_CHECKING:
 RECORD_SECONDS: Final = 1.0
 """How often the record is brought up to date: what operations wait for is known within this time."""
 
-TIMEOUT_SECONDS_MAX: Final = 86400.0
-
 log = logging.getLogger("qunfs.mount")
 Announce = Callable[..., None]
 
 
-@dataclass(frozen=True, slots=True)
-class MountRequest:
-    """What to mount where; ``options`` are the values given with -o, by name, still as text (None: no value)."""
-
-    cluster: Cluster
-    mountpoint: Path
-    client: str
-    contents: Path
-    options: dict[str, str | None]
-    wait_seconds: float
-
-    @property
-    def log(self) -> Path:
-        """The log of the mount when it runs in a process of its own."""
-        slug = re.sub(r"[^A-Za-z0-9]+", "-", str(self.mountpoint)).strip("-")[-100:]
-        return processes.log_directory(self.cluster) / f"mount-{slug}.log"
-
-    def arguments(self) -> list[str]:
-        """The command line that serves this mount in the foreground, independent of the current directory."""
-        pairs = [name if value is None else f"{name}={value}" for name, value in self.options.items()]
-        return [
-            "mount",
-            str(self.cluster.directory),
-            str(self.mountpoint),
-            f"--client={self.client}",
-            f"--contents={self.contents}",
-            f"--wait={self.wait_seconds}",
-            *(["-o", ",".join(pairs)] if pairs else []),
-            "--foreground",
-        ]
-
-
-def prepare(
-    directory: Path,
-    mountpoint: Path,
-    client: str | None,
-    contents: Path | None,
-    options: Sequence[str],
-    wait_seconds: float,
-) -> MountRequest:
-    """Check all that can be checked before a mount is tried.  Raises LocalError."""
-    loaded = cluster.load(directory)
-    name = loaded.client(client).name
-    mountpoint = processes.followed(mountpoint)
-    kind = mounts.filesystem_at(mountpoint)  # before anything looks at it: a dead mount would answer with an error
-    if kind is not None and kind.startswith("fuse"):
-        raise LocalError(f"{mountpoint}: something is mounted there; first: {mounts.ending(mountpoint)}")
-    _require_directory(mountpoint)
-    if processes.followed(loaded.directory).is_relative_to(mountpoint):
-        raise LocalError(f"{mountpoint}: the cluster's directory would be covered by the mount; choose another place")
-    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
-        raise LocalError(
-            "/dev/fuse: cannot be used; load it (modprobe fuse), in a container allow it (--device /dev/fuse)"
-        )
-    where = loaded.contents_directory(name) if contents is None else processes.absolute(contents)
-    given = parse_options(options)
-    typed_options(given)
-    return MountRequest(loaded, mountpoint, name, where, given, wait_seconds)
-
-
-def _require_directory(mountpoint: Path) -> None:
-    try:
-        status = mountpoint.stat()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise LocalError(f"{mountpoint}: no such directory; make it with: mkdir -p {mountpoint}") from error
-    except OSError as error:  # it lies in a dead mount, or where this user may not look
-        raise LocalError(f"{mountpoint}: {error.strerror}; choose another place") from error
-    if not stat.S_ISDIR(status.st_mode):
-        raise LocalError(f"{mountpoint}: not a directory; choose another place or make one with: mkdir -p PATH")
-
-
-def parse_options(texts: Sequence[str]) -> dict[str, str | None]:
-    """``-o a=1,b -o c`` by name; a later value replaces an earlier one."""
-    given: dict[str, str | None] = {}
-    for text in texts:
-        for part in filter(None, (part.strip() for part in text.split(","))):
-            name, equals, value = part.partition("=")
-            given[name] = value if equals else None
-    return given
-
-
-OPTION_TYPES: Final = {"attr_timeout": float, "entry_timeout": float, "allow_other": bool, "nocto": bool}
-
-
-def typed_options(given: dict[str, str | None]) -> dict[str, float | bool]:
-    """The values of -o options.  Raises LocalError for an unknown name or a bad value."""
-    typed: dict[str, float | bool] = {}
-    for name, value in given.items():
-        kind = OPTION_TYPES.get(name)
-        if kind is None:
-            raise LocalError(f"-o {name}: unknown; the options are {', '.join(OPTION_TYPES)}")
-        if kind is bool:
-            if value is not None:
-                raise LocalError(f"-o {name}: takes no value")
-            typed[name] = True
-            continue
-        try:
-            seconds = float(value or "")
-        except ValueError:
-            seconds = math.nan
-        if not 0 <= seconds <= TIMEOUT_SECONDS_MAX:
-            raise LocalError(f"-o {name}={value}: give seconds from 0 to {TIMEOUT_SECONDS_MAX:.0f}")
-        typed[name] = seconds
-    return typed
+def serve(request: MountRequest, report_to: int) -> None:
+    """Serve a mount and tell the descriptor ``report_to`` how it goes; the terminal if it is negative."""
+    if report_to < 0:
+        serve_here(request, Announcer(None))
+        return
+    with open(report_to, "w", buffering=1, errors=ANY_PATH) as pipe:
+        serve_here(request, Announcer(pipe))
 
 
 def serve_here(request: MountRequest, announce: Announce) -> None:

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from qunfs.cli.options import ClusterDirectory, Durability, DurabilityOption
-from qunfs.cli.output import log_to_standard_error
 
 
 def serve(
@@ -28,12 +27,6 @@ def serve(
 
     Exit codes: 0 stopped on request, 1 could not start or had to stop (one line says why), 2 wrong usage.
     """
-    from qunfs import cluster, processes
+    from qunfs.cli.serve_process import ServeRequest, be_replica
 
-    loaded = cluster.load(directory)
-    loaded.data_directory(server)  # refuses a number that the cluster does not have
-    with processes.registered(loaded, server):
-        from server import service
-
-        log_to_standard_error()
-        sys.exit(service.run(loaded.directory, server, durability=durability.value, accept_loss=accept_loss))
+    sys.exit(be_replica(ServeRequest(directory, server, durability.value, accept_loss)))

@@ -7,7 +7,7 @@ import trio
 
 from qunfs import mounts
 from qunfs.cli import mount_process
-from qunfs.cli.mount_process import MountRequest, parse_options, prepare, typed_options
+from qunfs.cli.mount_request import MountRequest, parse_options, prepare, read_back, typed_options
 from qunfs.cluster import Cluster
 from qunfs.protocol.errors import LocalError
 
@@ -44,6 +44,20 @@ def test_the_serving_process_does_not_depend_on_the_current_directory(made: Clus
     assert words[:3] == ["mount", str(made.directory), "/srv/m"]
     assert words[words.index("-o") + 1] == "attr_timeout=0,allow_other"
     assert request.log == made.directory / "log" / "mount-srv-m.log"
+
+
+@pytest.mark.parametrize("options", [{}, {"attr_timeout": "0", "allow_other": None}])
+def test_the_serving_process_understands_what_it_is_asked_for(
+    made: Cluster, tmp_path: Path, options: dict[str, str | None]
+) -> None:
+    request = MountRequest(made, tmp_path, "client-2", tmp_path / "-o=", options, 2.5)
+    words = [*request.arguments(), "--report-to", "5"]
+    assert read_back(words) == (request, 5)
+    for other in (words[:-2], words[:-1], ["-f", *words], [*words, "-f"], [*words[:-1], "x"], [*words[:3], *words[4:]]):
+        assert read_back(other) is None
+    assert read_back([*words[:6], "x", *words[6:]]) is None
+    with pytest.raises(LocalError, match="-o noatime: unknown"):
+        read_back([*words[:6], "-o", "noatime", *words[-3:]])
 
 
 def test_a_mount_point_that_is_a_file_is_called_one(made: Cluster, tmp_path: Path) -> None:

@@ -85,11 +85,6 @@ def here(place: Path) -> Iterator[Path]:
         os.umask(mask)
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """All that works in one place shares that."""
-    item.add_marker(pytest.mark.xdist_group(f"posix {MOUNT if _on_the_mount(item) else PLAIN}"))
-
-
 def _on_the_mount(item: pytest.Item) -> bool:
     return isinstance(item, pytest.Function) and item.callspec.params["place"] == MOUNT
 
