@@ -56,7 +56,7 @@ def update(means: Means, call: Call) -> Running:
 
 
 def _whom_to_ask(means: Means, prepared: Prepared, home: int) -> int:
-    """Of an update's objects the one whose preferred quorum is asked: the home, unless less is to be fetched at another's.
+    """The object whose preferred quorum an update is sent to: the home, or another of its with less to fetch there.
 
     A server that lacks the version which an object's method is to run on has to fetch it from others first (paper
     section 3.7).  Who has it is what the histories say that the client holds.
