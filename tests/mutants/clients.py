@@ -476,7 +476,7 @@ def everybody_is_told_at_once() -> None:
     f"{PLACING}::test_trees_are_worked_on_without_fetching",
 )
 def directories_have_any_quorum() -> None:
-    """Whatever is done to a directory and its parent, or to two neighbours, has some replica fetch the one or the other."""
+    """What is done to a directory and its parent, or to two neighbours, has some replica fetch the one or the other."""
     rewrite(calls.Procedures._new_directory, ("if parent == ROOT or parent in self._full else parent", ""))
 
 
