@@ -56,11 +56,13 @@ class Places:
 
 
 async def make_places(bench: Bench) -> Places:
-    """Fresh directories below the root, one of them with names in it."""
+    """Fresh directories in one of their own, as those are that files are moved between; one has names in it."""
     service, who = bench.service, bench.credentials
-    made = []
-    for name in ("work", "other", "listed"):
-        result = await service.mkdir(who, ROOT, f"{name}-{secrets.token_hex(6)}".encode(), sattr3(mode=0o755))
+    result = await service.mkdir(who, ROOT, f"bench-{secrets.token_hex(6)}".encode(), sattr3(mode=0o755))
+    sound(result.status, "MKDIR")
+    top, made = result.obj, []
+    for name in (b"work", b"other", b"listed"):
+        result = await service.mkdir(who, top, name, sattr3(mode=0o755))
         sound(result.status, "MKDIR")
         made.append(result.obj)
     for i in range(LISTED):

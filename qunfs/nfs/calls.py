@@ -17,6 +17,12 @@ ATTEMPTS: Final = 256
 Each time another client's change came between, so that somebody gets on; bounded, for they may be malevolent.
 """
 
+NEAR_MAX: Final = 4
+"""So many directories in a directory share its preferred quorum: as many as files are often moved between."""
+
+_FULL_KEPT: Final = 4096
+"""Directories remembered for having so many; for one that is forgotten, the next one made in it shares its quorum."""
+
 _BLOCK_BYTES: Final = 512
 
 _ARGUMENT_BYTES_MAX: Final = DEFAULT_LIMITS.argument_bytes_max
@@ -118,14 +124,28 @@ class Procedures:
 
     def __init__(self, core: QueryUpdate, n: int, randbits: Callable[[int], int]) -> None:
         self._core, self._n, self._randbits = core, n, randbits
+        self._full: dict[int, None] = {}
+        """Directories that were last seen to have as many others in them as share their preferred quorum."""
 
     def _new_file(self, directory: int) -> int:
         """An id for a file in a directory: it shares the directory's preferred quorum."""
         return new_id(directory % self._n, self._n, False, self._randbits)
 
-    def _new_directory(self) -> int:
-        """An id for a directory: they spread over all quorums."""
-        return new_id(self._randbits(32) % self._n, self._n, True, self._randbits)
+    def _new_directory(self, parent: int) -> int:
+        """An id for a directory: the first few in another share its preferred quorum, the rest spread over all."""
+        residue = self._randbits(32) if parent == ROOT or parent in self._full else parent
+        return new_id(residue % self._n, self._n, True, self._randbits)
+
+    def _saw_directory(self, obj: int, seen: fattr3 | None) -> None:
+        """Remember whether a directory has few or many others in it."""
+        if seen is None:
+            return
+        if seen.nlink < NEAR_MAX + 2:  # its own name, "." and a ".." in each
+            self._full.pop(obj, None)
+            return
+        self._full[obj] = None
+        if len(self._full) > _FULL_KEPT:
+            del self._full[next(iter(self._full))]
 
     async def _query(
         self, cred: Credentials, method: str, obj: int, argument: object = None, *, large: bool = False

@@ -42,7 +42,9 @@ class NamingProcedures(Procedures):
         for _ in range(ATTEMPTS):
             reply, child = await self._lookup(cred, dir, name)
             if not reply.ok:
-                return LOOKUP3res(reply.status, dir_attributes=reply.attributes(dir))
+                attributes = reply.attributes(dir)
+                self._saw_directory(dir, attributes)  # a mount looks a name up before it makes a directory of it
+                return LOOKUP3res(reply.status, dir_attributes=attributes)
             obj = reply.result[0]
             if child.ok:
                 return LOOKUP3res(reply.status, obj, child.attributes(obj), reply.attributes(dir))
@@ -107,8 +109,10 @@ class NamingProcedures(Procedures):
 
     async def mkdir(self, cred: Credentials, dir: nfs_fh3, name: bytes, attributes: sattr3 = NO_CHANGE) -> MKDIR3res:
         """MKDIR (RFC 1813, section 3.3.9)."""
-        new = self._new_directory()
-        return _created(await self._make(cred, "dir.mkdir", dir, name, new, (changes_of(attributes),)), dir)
+        new = self._new_directory(dir)
+        made = _created(await self._make(cred, "dir.mkdir", dir, name, new, (changes_of(attributes),)), dir)
+        self._saw_directory(dir, made.dir_wcc.after)
+        return made
 
     async def symlink(
         self, cred: Credentials, dir: nfs_fh3, name: bytes, symlink_attributes: sattr3, symlink_data: bytes

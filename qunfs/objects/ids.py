@@ -1,7 +1,8 @@
 """Object ids: what NFS calls a file handle and FUSE an inode number.
 
 An id is below 2^63 and says by itself whether it names a directory, so that nobody must ask.  ``id mod n`` picks the
-preferred quorum: a file's attribute object takes its directory's, new directories spread over all.
+preferred quorum: a file's attribute object takes its directory's, and so do the first few directories in a directory,
+which files are likely to be moved between; the directories in the root, and the rest, spread over all.
 """
 
 from collections.abc import Callable

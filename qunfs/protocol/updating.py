@@ -6,6 +6,8 @@ from qunfs.protocol.errors import LocalError, OperationRefused
 from qunfs.protocol.execution import Code
 from qunfs.protocol.messages import Status
 from qunfs.protocol.operation import Call, Operation
+from qunfs.protocol.planning import Prepared
+from qunfs.protocol.quorum import mask_of
 from qunfs.protocol.repairing import repair
 from qunfs.protocol.steps import Means, Queue, Running, ids_and_types
 from qunfs.protocol.update_round import Outcome, UpdateRound, send
@@ -30,7 +32,9 @@ def update(means: Means, call: Call) -> Running:
             prepared = means.planner.method(operation, frozenset())
             if prepared is None:
                 continue
-        outcome, phase = yield from send(means, prepared, call.home, everyone=call.everyone or attempt > 0)
+        # at first all that is wrong may be that somebody else has been here: others than a quorum need not know
+        everyone = call.everyone or attempt > 1 or (attempt > 0 and bool(means.trust.suspicion))
+        outcome, phase = yield from send(means, prepared, _whom_to_ask(means, prepared, call.home), everyone)
         if outcome.done:
             return _result(outcome)
         fresh = frozenset()
@@ -49,6 +53,36 @@ def update(means: Means, call: Call) -> Running:
             if means.trust.met_late:  # who is ahead may be one that is done without because its times are late
                 means.trust.reconsider()
             yield means.backoff(attempt)
+
+
+def _whom_to_ask(means: Means, prepared: Prepared, home: int) -> int:
+    """The object whose preferred quorum an update is sent to: the home, or another of its with less to fetch there.
+
+    A server that lacks the version which an object's method is to run on has to fetch it from others first (paper
+    section 3.7).  Who has it is what the histories say that the client holds.
+    """
+    views = prepared.request.views
+    if len(views) == 1:
+        return home
+    n, reachable = means.quorums.n, means.rpc.reachable
+    places = {home % n: home}
+    for view in views:
+        places.setdefault(view.obj % n, view.obj)
+    if len(places) == 1:
+        return home
+    lacking = [
+        ~sum(held.servers for held in means.cache.of(view.obj) if held.history.head.lt == record.lt)
+        for view, record in zip(views, prepared.made.conditioned, strict=True)
+        if view.groups
+    ]
+    fewest, chosen = -1, home
+    for obj in places.values():
+        order = [server for server in means.trust.preference(obj).to_ask if server in reachable]
+        asked = mask_of(means.quorums.to_ask(0, order, means.quorums.q))
+        fetches = sum((asked & mask).bit_count() for mask in lacking)
+        if fewest < 0 or fetches < fewest:
+            fewest, chosen = fetches, obj
+    return chosen
 
 
 def _stamp(means: Means, call: Call, ids: tuple[int, ...], types: tuple[str, ...], sequence: int) -> Operation:

@@ -1,5 +1,6 @@
 """Broken clients: what counts as done, repairs, and what is shown to servers."""
 
+from qunfs.nfs import calls
 from qunfs.protocol import client as cl
 from qunfs.protocol import evidence as ev
 from qunfs.protocol import fetching as fe
@@ -21,6 +22,7 @@ REPAIR = "DESIGN 3, client (repair); paper 3.4"
 CACHE = "DESIGN 3, authenticators (bad MACs)"
 EVIDENCE = "docs/protocol.md, evidence"
 
+PLACES = "docs/protocol.md, whom updates are sent to"
 TIMES = "docs/protocol.md, the bound on time"
 PARDON = "docs/decisions/0003"
 
@@ -29,6 +31,7 @@ CLOCKS = "tests/protocol/test_rules_clocks.py"
 TRUST = "tests/protocol/test_trust.py"
 PLANS = "tests/protocol/test_rules_planning.py"
 SCENARIOS = "tests/protocol/test_scenarios.py"
+PLACING = "tests/nfs/test_placing.py"
 FINDINGS = "tests/protocol/test_evidence.py"
 
 
@@ -442,6 +445,45 @@ def silent_servers_are_dropped() -> None:
 def no_probing() -> None:
     """A silent server of the preferred quorum holds an operation up."""
     become(qr.QuorumRpc._probe, lambda self, phase, now: setattr(phase, "probe_at", now + 1e9))
+
+
+# ---- whom updates are sent to
+
+
+@mutant(
+    "updates go where the fewest versions are missing",
+    PLACES,
+    f"{PLACING}::test_files_pass_from_tree_to_tree_and_little_is_fetched",
+)
+def the_home_is_always_asked() -> None:
+    """Files that pass through three trees are fetched in each, and so are the directories."""
+    become(up._whom_to_ask, lambda means, prepared, home: home)
+
+
+@mutant(
+    "others than a quorum are asked at the third attempt",
+    PLACES,
+    f"{PLACING}::test_clients_in_turn_have_nobody_fetch_anything",
+)
+def everybody_is_told_at_once() -> None:
+    """Servers that have not been asked for long fetch all that they have missed, whenever clients take turns."""
+    rewrite(up.update, ("attempt > 1 or (attempt > 0 and bool(means.trust.suspicion))", "attempt > 0"))
+
+
+@mutant(
+    "the first directories in a directory share its preferred quorum",
+    PLACES,
+    f"{PLACING}::test_trees_are_worked_on_without_fetching",
+)
+def directories_have_any_quorum() -> None:
+    """What is done to a directory and its parent, or to two neighbours, has some replica fetch the one or the other."""
+    rewrite(calls.Procedures._new_directory, ("if parent == ROOT or parent in self._full else parent", ""))
+
+
+@mutant("and the others spread", PLACES, f"{PLACING}::test_the_work_on_one_large_tree_is_everybody_s")
+def all_directories_share_a_quorum() -> None:
+    """A tree is the work of q servers, however large it is."""
+    rewrite(calls.Procedures._new_directory, (" or parent in self._full", ""))
 
 
 # ---- what is held against servers

@@ -71,8 +71,8 @@ class _Service(MetadataService):
         self._procedure.new = super()._new_file(directory)
         return self._procedure.new
 
-    def _new_directory(self) -> int:
-        self._procedure.new = super()._new_directory()
+    def _new_directory(self, parent: int) -> int:
+        self._procedure.new = super()._new_directory(parent if self._randbits(1) else ROOT)
         return self._procedure.new
 
 
