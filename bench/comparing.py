@@ -56,12 +56,12 @@ QUICK: Final = Plan(
     skip_after_s=300.0,
 )
 FULL: Final = Plan(
-    timing=Timing(seconds=4.0, warm_up_s=1.0, repeat=5, attempts=ATTEMPTS),
-    contention=Timing(seconds=4.0, warm_up_s=1.0, repeat=5, attempts=ATTEMPTS),
+    timing=Timing(seconds=3.0, warm_up_s=0.7, repeat=5, attempts=ATTEMPTS),
+    contention=Timing(seconds=3.0, warm_up_s=0.7, repeat=5, attempts=ATTEMPTS),
     clients=(1, 4, 16, 32),
-    calls=300,
-    direct=(1000, 4000),
-    through_fuse=(1000, 4000),
+    calls=200,
+    direct=(500, 2000),
+    through_fuse=(500, 2000),
 )
 
 
