@@ -227,14 +227,18 @@ class FileIO:
         """Change contents; the attribute object hears of it at flush, fsync or release."""
         file = handle.file
         self._require_here(file, to_change=True)
-        fd = self._descriptor(file)
-        if not (file.marked or file.removed or file.told_by_size(offset)):
-            mark(fd)
-            file.marked = True
         try:
-            write_all(fd, data, offset)
-        finally:
-            file.note_change(handle.credentials, self._files.now_ns())
+            fd = self._descriptor(file)
+            if not (file.marked or file.removed or file.told_by_size(offset)):
+                mark(fd)
+                file.marked = True
+            try:
+                write_all(fd, data, offset)
+            finally:
+                file.note_change(handle.credentials, self._files.now_ns())
+        except OSError as error:  # the disk's, most likely: the log is to say whose contents these are
+            error.filename = f"contents of object {file.object:x}"
+            raise
         return len(data)
 
     # --- telling the attribute object -------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """``qunfs serve``: run one replica."""
 
+import math
 import sys
 from typing import Annotated
 
@@ -35,5 +36,8 @@ def serve(
     with processes.registered(loaded, server):
         from server import service
 
-        log_to_standard_error()
-        sys.exit(service.run(loaded.directory, server, durability=durability.value, accept_loss=accept_loss))
+        throttle = log_to_standard_error()
+        try:
+            sys.exit(service.run(loaded.directory, server, durability=durability.value, accept_loss=accept_loss))
+        finally:
+            throttle.tell(math.inf)
