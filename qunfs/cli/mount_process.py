@@ -26,6 +26,7 @@ from qunfs.cluster import FILE_NAME, Cluster
 from qunfs.nfs.service import MetadataService
 from qunfs.nfs.types import nfsstat3
 from qunfs.objects.ids import ROOT
+from qunfs.paths import absolute
 from qunfs.protocol.errors import LocalError, OperationRefused
 from qunfs.protocol.evidence import Finding, Ground
 from qunfs.protocol.operation import Credentials
@@ -97,7 +98,7 @@ def prepare(
         raise LocalError(
             "/dev/fuse: cannot be used; load it (modprobe fuse), in a container allow it (--device /dev/fuse)"
         )
-    where = loaded.contents_directory(name) if contents is None else processes.absolute(contents)
+    where = loaded.contents_directory(name) if contents is None else absolute(contents)
     given = parse_options(options)
     typed_options(given)
     return MountRequest(loaded, mountpoint, name, where, given, wait_seconds)
