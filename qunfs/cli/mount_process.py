@@ -164,7 +164,7 @@ def serve_here(request: MountRequest, announce: Announce) -> None:
         announce(FAILED, str(error))
         raise LocalError(str(error)) from error
     finally:
-        throttle.tell(math.inf)
+        throttle.tell(at_the_end=True)
         mounts.remove_record(request.cluster, os.getpid())
     log.info("unmounted %s", request.mountpoint)
 
@@ -267,7 +267,7 @@ async def _tell_counts(throttle: Throttle) -> None:
     """How often it came since, of each line that has not come for a while."""
     while True:
         await trio.sleep(QUIET_SECONDS)
-        throttle.tell(time.time())
+        throttle.tell()
 
 
 def _log_suspects(findings: Sequence[Finding], logged: set[tuple[int, Ground, bool]]) -> None:

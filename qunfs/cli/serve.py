@@ -1,6 +1,5 @@
 """``qunfs serve``: run one replica."""
 
-import math
 import sys
 from typing import Annotated
 
@@ -40,4 +39,4 @@ def serve(
         try:
             sys.exit(service.run(loaded.directory, server, durability=durability.value, accept_loss=accept_loss))
         finally:
-            throttle.tell(math.inf)
+            throttle.tell(at_the_end=True)

@@ -1,7 +1,10 @@
 """A log in which the same line comes once in a while, however often a program repeats what it is about."""
 
 import logging
+import threading
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,9 +30,11 @@ class Throttle(logging.Filter):
     Lines with a traceback are bugs, of which each is written.
     """
 
-    def __init__(self, quiet_seconds: float = QUIET_SECONDS) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        """``now``: seconds by a clock that nobody sets."""
         super().__init__()
-        self._quiet_seconds = quiet_seconds
+        self._now = now
+        self._lock = threading.RLock()
         self._lines: OrderedDict[str, _Line] = OrderedDict()
         """By text, in the order of their times."""
 
@@ -37,25 +42,29 @@ class Throttle(logging.Filter):
         """Whether to write a line."""
         if record.exc_info:
             return True
-        text = record.getMessage()
-        line = self._lines.get(text)
-        if line is not None and record.created < line.until:
-            line.held_back += 1
-            return False
-        if line is not None:
-            if line.held_back:
-                record.msg, record.args = _with_count(text, line.held_back), ()
-            del self._lines[text]
-        elif len(self._lines) == LINES_MAX:
-            self._lines.popitem(last=False)
-        self._lines[text] = _Line(record.levelno, record.created + self._quiet_seconds)
+        text, now = record.getMessage(), self._now()
+        with self._lock:
+            line = self._lines.get(text)
+            if line is not None and now < line.until:
+                line.held_back += 1
+                return False
+            if line is not None:
+                if line.held_back:
+                    record.msg, record.args = _with_count(text, line.held_back), ()
+                del self._lines[text]
+            elif len(self._lines) == LINES_MAX:
+                self._lines.popitem(last=False)
+            self._lines[text] = _Line(record.levelno, now + QUIET_SECONDS)
         return True
 
-    def tell(self, now: float) -> None:
-        """Write the counts that nothing has brought up by now (seconds since the epoch), and forget their lines."""
-        over = [(text, line) for text, line in self._lines.items() if line.until <= now]
+    def tell(self, *, at_the_end: bool = False) -> None:
+        """Write the counts of lines that have not come for the time, or at the end of all, and forget these."""
+        now = self._now()
+        with self._lock:
+            over = [(text, line) for text, line in self._lines.items() if at_the_end or line.until <= now]
+            for text, _ in over:
+                del self._lines[text]
         for text, line in over:
-            del self._lines[text]
             if line.held_back:
                 log.log(line.level, "%s", _with_count(text, line.held_back))
 

@@ -17,65 +17,76 @@ TIMES = 50
 STRICT = "attr_timeout=0,entry_timeout=0"
 
 
+class Throttled:
+    """A throttle on a handler of this package's log, and what comes out; the clock is the test's."""
+
+    def __init__(self) -> None:
+        self.clock, self.out, self.log = 0.0, io.StringIO(), logging.getLogger("qunfs")
+        self.throttle = Throttle(lambda: self.clock)
+        self.handler = logging.StreamHandler(self.out)
+        self.handler.addFilter(self.throttle)
+
+    def write(self, at: float, text: str, *args: object) -> None:
+        self.clock = at
+        self.log.warning(text, *args)
+
+    def tell(self, at: float) -> None:
+        self.clock = at
+        self.throttle.tell()
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.getvalue().splitlines()
+
+
 @pytest.fixture
-def throttled() -> Iterator[tuple[Throttle, logging.Logger, io.StringIO]]:
-    """A throttle on a handler of this package's log, and what comes out."""
-    throttle, out, logger = Throttle(10.0), io.StringIO(), logging.getLogger("qunfs")
-    handler = logging.StreamHandler(out)
-    handler.addFilter(throttle)
-    logger.addHandler(handler)
-    yield throttle, logger, out
-    logger.removeHandler(handler)
+def throttled() -> Iterator[Throttled]:
+    made = Throttled()
+    made.log.addHandler(made.handler)
+    yield made
+    made.log.removeHandler(made.handler)
 
 
-def write(logger: logging.Logger, at: float, text: str, *args: object) -> None:
-    record = logger.makeRecord(logger.name, logging.WARNING, "", 0, text, args, None)
-    record.created = at
-    logger.handle(record)
-
-
-def test_a_line_comes_once_within_the_time_and_then_with_the_count(throttled) -> None:
-    _, logger, out = throttled
+def test_a_line_comes_once_within_the_time_and_then_with_the_count(throttled: Throttled) -> None:
     for at in (0.0, 1.0, 9.9):
-        write(logger, at, "object %x", 16)
-        write(logger, at, "object %x", 17)
-    assert out.getvalue() == "object 10\nobject 11\n"
-    write(logger, 10.0, "object %x", 16)
-    assert out.getvalue().splitlines()[2:] == ["object 10 (2 more like this)"]
-    write(logger, 20.0, "object %x", 16)
-    assert out.getvalue().splitlines()[3:] == ["object 10"]
+        throttled.write(at, "object %x", 16)
+        throttled.write(at, "object %x", 17)
+    assert throttled.lines == ["object 10", "object 11"]
+    throttled.write(10.0, "object %x", 16)
+    assert throttled.lines[2:] == ["object 10 (2 more like this)"]
+    throttled.write(20.0, "object %x", 16)
+    assert throttled.lines[3:] == ["object 10"]
 
 
-def test_a_count_comes_out_when_the_cause_is_gone(throttled) -> None:
-    throttle, logger, out = throttled
+def test_a_count_comes_out_when_the_cause_is_gone(throttled: Throttled) -> None:
     for _ in range(3):
-        write(logger, 0.0, "100%")
-    write(logger, 5.0, "other")
-    throttle.tell(9.0)
-    assert out.getvalue() == "100%\nother\n"
-    throttle.tell(10.0)
-    throttle.tell(30.0)
-    assert out.getvalue() == "100%\nother\n100% (2 more like this)\n"
-    write(logger, 31.0, "100%")
-    assert out.getvalue().endswith(")\n100%\n")
+        throttled.write(0.0, "100%")
+    throttled.write(5.0, "other")
+    throttled.tell(9.0)
+    assert throttled.lines == ["100%", "other"]
+    throttled.tell(10.0)
+    throttled.tell(30.0)
+    assert throttled.lines == ["100%", "other", "100% (2 more like this)"]
+    for _ in range(2):
+        throttled.write(31.0, "100%")
+    throttled.throttle.tell(at_the_end=True)
+    assert throttled.lines[3:] == ["100%", "100% (1 more like this)"]
 
 
-def test_every_traceback_is_written(throttled) -> None:
-    _, logger, out = throttled
+def test_every_traceback_is_written(throttled: Throttled) -> None:
     for _ in range(3):
         try:
             math.sqrt(-1)
         except ValueError:
-            logger.exception("write failed")
-    assert out.getvalue().count("Traceback") == 3
+            throttled.log.exception("write failed")
+    assert throttled.out.getvalue().count("Traceback") == 3
 
 
-def test_it_remembers_a_bounded_number_of_lines(throttled) -> None:
-    throttle, logger, out = throttled
+def test_it_remembers_a_bounded_number_of_lines(throttled: Throttled) -> None:
     for number in range(2 * LINES_MAX):
-        write(logger, 0.0, "object %d", number)
-    assert len(throttle._lines) == LINES_MAX
-    assert len(out.getvalue().splitlines()) == 2 * LINES_MAX
+        throttled.write(0.0, "object %d", number)
+    assert len(throttled.throttle._lines) == LINES_MAX
+    assert len(throttled.lines) == 2 * LINES_MAX
 
 
 @pytest.fixture
