@@ -10,6 +10,9 @@ A content file's sticky bit, its *mark*, says that it holds changes which the at
 and which its size does not betray.  The bit is set before the first such write and cleared after the SETATTR, so that
 a crash in between shows at the next open.
 
+Its executable bit, the *cut*, says that it is about to be as long as the attribute object says, which is told first,
+and was that long before: whatever is found behind that end after a crash is what was cut off, and no unreported write.
+
 Files of removed objects are emptied and kept for new ones: ext4 gives out no inode again that was freed in the last
 seconds, and where files come and go its search among those costs more than all the rest of a creation.  A file is
 emptied before it becomes a spare and looked at before it becomes contents, so that no object ever shows the bytes of
@@ -29,6 +32,7 @@ from qunfs.protocol.errors import LocalError
 
 _PLAIN_MODE: Final = stat.S_IRUSR | stat.S_IWUSR
 _MARKED_MODE: Final = _PLAIN_MODE | stat.S_ISVTX
+_CUT_MODE: Final = _PLAIN_MODE | stat.S_IXUSR
 _OPEN_FLAGS: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -223,8 +227,13 @@ def _unlink(path: str) -> None:
 
 
 def mark(fd: int) -> None:
-    """Note that contents are about to change in a way that their size may not show."""
+    """Note that contents are about to change in a way that their size may not show; a cut is void."""
     os.fchmod(fd, _MARKED_MODE)
+
+
+def mark_cut(fd: int) -> None:
+    """Note that contents, of which the attribute object knows all, are about to lose their end."""
+    os.fchmod(fd, _CUT_MODE)
 
 
 def unmark(fd: int) -> None:
@@ -235,6 +244,11 @@ def unmark(fd: int) -> None:
 def is_marked(status: os.stat_result) -> bool:
     """Whether contents may have changed since the attribute object was last told, whatever their size."""
     return bool(status.st_mode & stat.S_ISVTX)
+
+
+def is_cut(status: os.stat_result) -> bool:
+    """Whether contents that are longer than the attribute object says have an end that was to be cut off."""
+    return bool(status.st_mode & stat.S_IXUSR)
 
 
 def is_writable(fd: int) -> bool:

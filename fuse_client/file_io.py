@@ -17,7 +17,7 @@ from collections.abc import Callable
 import pyfuse3
 import trio
 
-from fuse_client.contents import ContentStore, is_marked, is_writable, mark, unmark, write_all
+from fuse_client.contents import ContentStore, is_cut, is_marked, is_writable, mark, mark_cut, unmark, write_all
 from fuse_client.errors import GONE, StatusError
 from fuse_client.files import Files, Handle, OpenFile, may_write, mode_once_written
 from qunfs.nfs.service import MetadataService
@@ -145,7 +145,7 @@ class FileIO:
         async with file.lock:
             if file.loaded:
                 return
-            fd = self._contents.open(file.object) if self._is_here(file) else None
+            fd = self._open_contents(file) if self._is_here(file) else None
             if fd is None and file.known.size > 0:
                 log.error(
                     "contents of object %x (%d bytes) are missing from the contents folder: restore or truncate them",
@@ -157,12 +157,29 @@ class FileIO:
             file.loaded = True
             if fd is not None:
                 status = os.fstat(fd)
-                file.marked = is_marked(status)
+                file.marked, file.cut = is_marked(status), is_cut(status)
                 file.reads_only = not is_writable(fd)
                 await self._mend(file, status)
 
+    def _open_contents(self, file: OpenFile) -> int | None:
+        """A descriptor of the contents, without an end that a mount had not cut off yet when it was killed."""
+        fd = self._contents.open(file.object)
+        if fd is None:
+            return None
+        try:
+            status = os.fstat(fd)
+            if is_cut(status) and is_writable(fd):
+                if status.st_size > file.known.size:
+                    log.warning("object %x: a mount ended before it had truncated the contents; doing it", file.object)
+                    os.ftruncate(fd, file.known.size)
+                unmark(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
     async def _mend(self, file: OpenFile, status: os.stat_result) -> None:
-        if not file.marked and status.st_size == file.known.size:
+        if file.cut or (not file.marked and status.st_size == file.known.size):
             return
         log.warning("object %x: a mount ended before it had recorded its last write; recording it", file.object)
         owner = Credentials(file.known.uid, file.known.gid)
@@ -203,13 +220,13 @@ class FileIO:
 
     def _open_to_change(self, file: OpenFile) -> None:
         """Open the contents, if there are any; EROFS if they still can only be read."""
-        fd = self._contents.open(file.object)
+        fd = self._open_contents(file)
         if (fd is None and file.reads_only) or (fd is not None and not is_writable(fd)):
             if fd is not None:
                 os.close(fd)
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
         file.drop_descriptor()
-        file.fd, file.reads_only = fd, False
+        file.fd, file.reads_only, file.cut = fd, False, False
         file.marked = fd is not None and is_marked(os.fstat(fd))
 
     def read(self, handle: Handle, offset: int, size: int) -> bytes:
@@ -227,14 +244,18 @@ class FileIO:
         """Change contents; the attribute object hears of it at flush, fsync or release."""
         file = handle.file
         self._require_here(file, to_change=True)
-        fd = self._descriptor(file)
-        if not (file.marked or file.removed or file.told_by_size(offset)):
-            mark(fd)
-            file.marked = True
         try:
-            write_all(fd, data, offset)
-        finally:
-            file.note_change(handle.credentials, self._files.now_ns())
+            fd = self._descriptor(file)
+            if not (file.marked or file.removed or file.told_by_size(offset)):
+                mark(fd)
+                file.marked, file.cut = True, False
+            try:
+                write_all(fd, data, offset)
+            finally:
+                file.note_change(handle.credentials, self._files.now_ns())
+        except OSError as error:  # the disk's, most likely: the log is to say whose contents these are
+            error.filename = f"contents of object {file.object:x}"
+            raise
         return len(data)
 
     # --- telling the attribute object -------------------------------------------------------------------------------
@@ -310,10 +331,10 @@ class FileIO:
         """The attribute object knows all changes up to number ``changes``."""
         if file.changes == changes and not file.removed:
             file.dirty = False
-            if file.marked and file.fd is not None:
+            if (file.marked or file.cut) and file.fd is not None:
                 with contextlib.suppress(OSError):  # the disk is read-only: the next open tells it once more
                     unmark(file.fd)
-                    file.marked = False
+                    file.marked = file.cut = False
 
     async def resize(
         self,
@@ -328,7 +349,9 @@ class FileIO:
 
         ``granted``: by an open for writing; ``guard``: the ctime that the file must still have, or this is NOT_SYNC.
 
-        Contents grow before the attribute object knows and shrink after: a refusal must lose nothing.
+        Contents grow before the attribute object knows and shrink after: a refusal must lose nothing.  If the mount is
+        killed in between, the note of the cut has the next open cut them; without it, since there were unreported
+        changes as well, the next open records all of them.
         """
         size = new.size or 0
         if size > 0:
@@ -346,6 +369,9 @@ class FileIO:
             changes = file.changes
             if fd is not None and size > before:
                 os.ftruncate(fd, size)
+            if fd is not None and size < before == file.known.size and not (file.dirty or file.marked or file.removed):
+                mark_cut(fd)
+                file.cut = True
             if file.removed:
                 file.note_change(credentials, self._files.now_ns())
             else:
@@ -375,6 +401,9 @@ class FileIO:
         except StatusError:
             if file.fd is not None and os.fstat(file.fd).st_size > before:
                 os.ftruncate(file.fd, before)
+            if file.fd is not None and file.cut:
+                unmark(file.fd)
+                file.cut = False
             raise
 
     async def set_with_changes(self, file: OpenFile, new: sattr3, credentials: Credentials) -> bool:

@@ -58,6 +58,8 @@ class OpenFile:
     """Whether the descriptor is good for reading only: the disk was when it was opened."""
     marked: bool = False
     """Whether the contents carry the mark."""
+    cut: bool = False
+    """Whether the contents carry the note of a cut."""
     telling: bool = False
     """Whether a size was sent to the attribute object that has not been seen there: it may or may not have arrived."""
     changes: int = 0
@@ -85,9 +87,10 @@ class OpenFile:
 
     def told_by_size(self, offset: int) -> bool:
         """Whether the size of the contents is going to differ from the attribute object's when a write there changed
-        anything: if nothing below the size that the object has is touched, and no other is on its way to it.
+        anything: if nothing below the size that the object has is touched, and no other is on its way to it, nor
+        did one leave an end that is to go.
         """
-        return not self.telling and offset >= self.known.size
+        return not self.telling and not self.cut and offset >= self.known.size
 
     def note_change(self, writer: Credentials, mtime: int) -> None:
         """The contents changed."""
@@ -105,7 +108,7 @@ class OpenFile:
     def lose_contents(self) -> None:
         """The contents are another store's now: what was written here counts no more."""
         self.drop_descriptor()
-        self.loaded, self.dirty, self.marked = True, False, False
+        self.loaded, self.dirty, self.marked, self.cut = True, False, False, False
 
 
 @dataclass(eq=False, slots=True)

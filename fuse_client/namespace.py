@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import os
 import stat
 from types import TracebackType
@@ -24,6 +25,8 @@ from qunfs.objects.codes import NAME_MAX
 from qunfs.objects.ids import is_directory
 from qunfs.protocol.errors import OperationGivenUp
 from qunfs.protocol.operation import Credentials
+
+log = logging.getLogger(__name__)
 
 _RENAME_FLAGS: Final = pyfuse3.RENAME_NOREPLACE | pyfuse3.RENAME_EXCHANGE
 
@@ -260,6 +263,8 @@ class NamespaceOperations(pyfuse3.Operations):
         if result.status == nfsstat3.NFS3ERR_NOENT:
             await self._directories.found_nothing(parent_inode, credentials)
             raise StatusError(result.status)
+        if result.status == nfsstat3.NFS3ERR_IO:
+            log.error("directory %x: %r names an object that is not there: run qunfs fsck", parent_inode, name)
         self._files.check(result.status, parent_inode)
         self._last_lookup = (result.object, ctx.pid, asked)
         return self._entry(self._learned(result.obj_attributes, asked), asked)

@@ -14,6 +14,7 @@ from typing import Final
 import pyfuse3
 import trio
 
+from fuse_client import xattr_flags
 from fuse_client.attributes import unknown_entry
 from fuse_client.contents import ContentStore
 from fuse_client.directories import OpenDirectory
@@ -166,7 +167,8 @@ class QunfsOperations(NamespaceOperations):
 
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         _require_served(name)
-        return await self._getxattr(inode, name, ctx)
+        with xattr_flags.noticing(ctx):
+            return await self._getxattr(inode, name, ctx)
 
     @handler
     async def _getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
@@ -179,7 +181,9 @@ class QunfsOperations(NamespaceOperations):
         _require_served(name)
         asked = self._cache.now()
         with self._changing(objects=(inode,)):
-            result = await self._service.setxattr(self._credentials.of(ctx), inode, name, value)
+            result = await self._service.setxattr(
+                self._credentials.of(ctx), inode, name, value, xattr_flags.flag_of(ctx)
+            )
         self._files.check(result.status, inode)
         self._changed_itself(inode, result.obj_wcc, asked)
 

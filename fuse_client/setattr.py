@@ -2,17 +2,13 @@
 
 import errno
 import stat
-from typing import Final
 
 import pyfuse3
 
 from fuse_client.files import OpenFile
 from qunfs.nfs.types import SET_TO_CLIENT_TIME, sattr3, time_how
+from qunfs.objects.codes import TIME_MAX, TIME_MIN
 from qunfs.protocol.operation import Credentials
-
-_TIME_MIN: Final = -(1 << 63)
-_TIME_MAX: Final = (1 << 63) - 1
-"""Nanoseconds since the epoch; from 1677 to 2262."""
 
 
 def requested(attr: pyfuse3.EntryAttributes, fields: pyfuse3.SetattrFields, *, as_owner: bool) -> sattr3:
@@ -28,7 +24,7 @@ def requested(attr: pyfuse3.EntryAttributes, fields: pyfuse3.SetattrFields, *, a
     def time(wanted: bool, value: int) -> int | time_how | None:
         if not wanted:
             return None
-        return min(max(value, _TIME_MIN), _TIME_MAX) if as_owner else SET_TO_CLIENT_TIME
+        return min(max(value, TIME_MIN), TIME_MAX) if as_owner else SET_TO_CLIENT_TIME
 
     return sattr3(
         mode=stat.S_IMODE(attr.st_mode) if fields.update_mode and as_owner else None,

@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from qunfs.paths import absolute
 from qunfs.protocol.errors import LocalError
 
 if TYPE_CHECKING:
@@ -52,14 +53,6 @@ def arguments_of(pid: int) -> list[str]:
     except OSError:
         return []
     return [os.fsdecode(word) for word in raw.split(b"\0")[:-1]]
-
-
-def absolute(path: Path) -> Path:
-    """A path that no longer depends on the current directory.  Raises LocalError when there is none any more."""
-    try:
-        return path.absolute()
-    except FileNotFoundError as error:
-        raise LocalError(f"{path}: the current directory was removed; go elsewhere or give absolute paths") from error
 
 
 def canonical(path: str | Path, start: str | Path = ".") -> Path:

@@ -209,6 +209,16 @@ def test_other_hosts_need_only_cluster_toml(made: Cluster, tmp_path: Path) -> No
 # Principals
 
 
+def test_a_machine_has_the_servers_whose_directory_it_has_and_those_on_loopback(tmp_path: Path) -> None:
+    hosts = ("127.0.0.2", "::1", "localhost", "10.0.0.1", "fe80::1%eth0", "elsewhere")
+    cluster = create(tmp_path / "c", b=1, addresses=[(host, 9000) for host in hosts])
+    assert [cluster.is_here(server) for server in range(6)] == [True] * 6
+    shutil.rmtree(tmp_path / "c" / "servers")
+    assert [cluster.is_here(server) for server in range(6)] == [True] * 3 + [False] * 3
+    with pytest.raises(LocalError, match="no server 6"):
+        cluster.is_here(6)
+
+
 def test_a_machine_is_the_client_whose_directory_it_has(made: Cluster) -> None:
     clients = made.directory / "clients"
     assert made.client().name == "alice"

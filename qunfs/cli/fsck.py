@@ -58,12 +58,13 @@ def fsck(
     (one line says why, or a traceback), 2 wrong usage, 130 interrupted (what was repaired by then stays repaired).
     """
     from qunfs import cluster
+    from qunfs.paths import absolute
 
     progress = Status()
     try:
         loaded = cluster.load(directory)
         principal = _superuser_of(loaded, client, repair)
-        folder = loaded.contents_directory(principal.name) if contents is None else contents.absolute()
+        folder = loaded.contents_directory(principal.name) if contents is None else absolute(contents)
         report = _run(loaded, principal.name, folder, repair, wait, _rarely(progress))
         progress.clear()
         if report is None:

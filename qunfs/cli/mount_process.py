@@ -18,6 +18,7 @@ from qunfs.cli.mount_reports import ANY_PATH, FAILED, READY, WAITING, Announcer
 from qunfs.cli.mount_request import MountRequest, typed_options
 from qunfs.cli.output import log_to_standard_error
 from qunfs.cli.suspects import as_suspect
+from qunfs.cli.throttle import QUIET_SECONDS, Throttle
 from qunfs.cluster import FILE_NAME
 from qunfs.nfs.service import MetadataService
 from qunfs.nfs.types import nfsstat3
@@ -48,9 +49,9 @@ def serve(request: MountRequest, report_to: int) -> None:
 
 def serve_here(request: MountRequest, announce: Announce) -> None:
     """Serve a mount until it is unmounted, SIGTERM or SIGINT.  Raises LocalError when it could not be mounted."""
-    log_to_standard_error()
+    throttle = log_to_standard_error()
     try:
-        if not trio.run(_serve, request, announce):
+        if not trio.run(_serve, request, announce, throttle):
             raise LocalError(f"{request.mountpoint}: a signal came before it was mounted")
     except BaseExceptionGroup as group:  # except* would wrap the LocalError in a group again
         expected, others = group.split((LocalError, OSError))
@@ -60,6 +61,7 @@ def serve_here(request: MountRequest, announce: Announce) -> None:
         announce(FAILED, str(error))
         raise LocalError(str(error)) from error
     finally:
+        throttle.tell(at_the_end=True)
         mounts.remove_record(request.cluster, os.getpid())
     log.info("unmounted %s", request.mountpoint)
 
@@ -79,7 +81,7 @@ def _fuse_options(given: dict[str, str | None]) -> "MountOptions":
     return MountOptions(**typed, revalidate=not believe_cache)  # type: ignore[arg-type]  # typed_options has checked
 
 
-async def _serve(request: MountRequest, announce: Announce) -> bool:
+async def _serve(request: MountRequest, announce: Announce, throttle: Throttle) -> bool:
     """Whether it was mounted at all before a signal ended it."""
     import fuse_client.mount
     import fuse_client.reading
@@ -92,6 +94,7 @@ async def _serve(request: MountRequest, announce: Announce) -> bool:
         service = MetadataService(core, request.cluster.n, secrets.randbits)
         nursery.start_soon(_stop_on_signals, nursery.cancel_scope)
         nursery.start_soon(_keep_record, request, core)
+        nursery.start_soon(_tell_counts, throttle)
         await _await_quorum(request, core, service, announce)
         fuse_client.reading.enable(core.fileno())
         garbage.look_rarely()
@@ -155,6 +158,13 @@ async def _keep_record(request: MountRequest, core: "QuClient") -> None:
                 recorded = True
         shown = now
         await trio.sleep(RECORD_SECONDS)
+
+
+async def _tell_counts(throttle: Throttle) -> None:
+    """How often it came since, of each line that has not come for a while."""
+    while True:
+        await trio.sleep(QUIET_SECONDS)
+        throttle.tell()
 
 
 def _log_suspects(findings: Sequence[Finding], logged: set[tuple[int, Ground, bool]]) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from qunfs import cluster, mounts, processes
 from qunfs.cluster import Cluster
+from qunfs.paths import absolute
 from qunfs.protocol.errors import LocalError
 
 TIMEOUT_SECONDS_MAX: Final = 86400.0
@@ -70,7 +71,7 @@ def prepare(
         raise LocalError(
             "/dev/fuse: cannot be used; load it (modprobe fuse), in a container allow it (--device /dev/fuse)"
         )
-    where = loaded.contents_directory(name) if contents is None else processes.absolute(contents)
+    where = loaded.contents_directory(name) if contents is None else absolute(contents)
     given = parse_options(options)
     typed_options(given)
     return MountRequest(loaded, mountpoint, name, where, given, wait_seconds)

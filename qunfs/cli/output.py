@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from qunfs.cli.throttle import Throttle
+
 PLAIN_WIDTH: Final = 132
 """Columns of tables that go to a file or a pipe, which would otherwise be cut to 80."""
 
@@ -27,11 +29,17 @@ def console() -> "Console":
     return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
 
 
-def log_to_standard_error() -> None:
-    """Where the log of a process goes: "up" and "mount" let that be a file."""
+def log_to_standard_error() -> "Throttle":
+    """Where the log of a process goes: "up" and "mount" let that be a file.  What keeps it short is returned."""
     import logging
 
+    from qunfs.cli.throttle import Throttle
+
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    throttle = Throttle()
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(throttle)
+    return throttle
 
 
 class Status:

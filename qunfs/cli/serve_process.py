@@ -48,5 +48,8 @@ def be_replica(request: ServeRequest) -> int:
     with processes.registered(loaded, request.server):
         from server import service
 
-        log_to_standard_error()
-        return service.run(loaded, request.server, durability=request.durability, accept_loss=request.accept_loss)
+        throttle = log_to_standard_error()
+        try:
+            return service.run(loaded, request.server, durability=request.durability, accept_loss=request.accept_loss)
+        finally:
+            throttle.tell(at_the_end=True)

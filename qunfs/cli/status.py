@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS_MAX: Final = 3.0
 
+NOT_RUNNING: Final = "not running"
+"""The state of a replica of this machine that has no process; one elsewhere that does not answer is silent."""
+
 
 def status(
     directory: ClusterDirectory,
@@ -64,7 +67,7 @@ def status(
     answering = sum(row["state"] == "running" for row in replicas)
     answer = f"{answering} of {counted(loaded.n, 'replica')} answer{'s' if loaded.n == 1 else ''}"
     out.print(f"{answer}; operations " + (f"wait: {waiting}" if waiting else "run"))
-    if any(row["pid"] is None and row["state"] != "running" for row in replicas):
+    if any(row["state"] == NOT_RUNNING for row in replicas):
         out.print(f"start what does not run: qunfs up {shlex.quote(str(loaded.directory))}", soft_wrap=True)
     for record in records:
         doing = f"waits: {record.waiting}" if record.waiting else "works"
@@ -108,7 +111,7 @@ def replica_rows(loaded: "Cluster", answers: Sequence[dict[str, Any] | None]) ->
     rows = []
     for server, answer in zip(loaded.servers, answers, strict=True):
         pid = replica_pid(loaded, server.index)
-        silent = "silent" if pid is not None else "not running"
+        silent = NOT_RUNNING if pid is None and loaded.is_here(server.index) else "silent"
         row = {"server": server.index, "address": f"{server.host}:{server.port}", "pid": pid}
         rows.append({**_sound(answer or {}), **row, "state": silent if answer is None else "running"})
     return rows

@@ -1,13 +1,18 @@
 """``qunfs up``: start the replicas that do not run."""
 
 import shlex
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qunfs.cli.options import ClusterDirectory, Durability, DurabilityOption
 from qunfs.cli.output import Status, counted, say
+from qunfs.protocol.errors import LocalError
+
+if TYPE_CHECKING:
+    from qunfs.cluster import Cluster
 
 
 def up(
@@ -19,20 +24,29 @@ def up(
 ) -> None:
     """Start a cluster's replicas.
 
-    It starts all of them on this machine and returns when each one listens.  Replicas that run are left alone, so it
-    also brings back those that died.  Their logs are in DIR/log.  For a cluster on several machines there is "serve".
+    It starts those whose directory DIR/servers/I this machine has, which are all unless the cluster is on several
+    machines, and returns when each one listens.  Replicas that run are left alone, so it also brings back those that
+    died.  Their logs are in DIR/log.
 
     \b
     Example:
       qunfs up c
       qunfs up c --durability async
 
-    Exit codes: 0 all listen, 1 one did not start (its log's last line says why), 2 wrong usage.
+    Exit codes: 0 all of this machine listen, 1 one did not start (its log's last line says why) or none is of this
+    machine, 2 wrong usage.
     """
     from qunfs import cluster, processes
 
     loaded = cluster.load(directory)
-    missing = [server.index for server in loaded.servers if processes.replica_pid(loaded, server.index) is None]
+    running = [server for server in range(loaded.n) if processes.replica_pid(loaded, server) is not None]
+    here = [server for server in range(loaded.n) if server in running or loaded.is_here(server)]
+    if not here:
+        raise LocalError(
+            f"{loaded.directory}: no replica's keys are on this machine: bring its directory servers/I here, or use "
+            "up on the machines that have them"
+        )
+    missing = [server for server in here if server not in running]
     started: list[int] = []
     status = Status()
 
@@ -46,16 +60,26 @@ def up(
         processes.start_and_wait(loaded, missing, arguments, on_listening=on_listening)
     finally:
         status.clear()
-    before = [server.index for server in loaded.servers if server.index not in missing]
-    listen = f"{counted(loaded.n, 'replica')} listen{'s' if loaded.n == 1 else ''}"
-    say(listen + (f", {len(before)} of them did before" if before else ""))
-    for server in before:
+    listen = f"{counted(len(here), 'replica')} listen{'s' if len(here) == 1 else ''}"
+    say(listen + (f", {len(running)} of them did before" if running else ""))
+    _tell_of_others(loaded, [server for server in range(loaded.n) if server not in here])
+    for server in running:
         if not _runs_with(processes.arguments_of(processes.replica_pid(loaded, server) or 0), durability):
             say(
                 f"replica {server} and perhaps others run with another --durability than {durability.value}; "
                 f"to change that: qunfs down {shlex.quote(str(directory))}, and up again"
             )
             break
+
+
+def _tell_of_others(loaded: "Cluster", others: Sequence[int]) -> None:
+    """Say which replicas are not this machine's, and how that is known."""
+    if others:
+        listed = f"replica{'s' if len(others) > 1 else ''} {', '.join(map(str, others))}"
+        say(
+            f"not started: {listed}, whose keys are not in {loaded.directory / 'servers'}; "
+            f"on the machines that have them: qunfs up, or qunfs serve --server {others[0]}"
+        )
 
 
 def _runs_with(arguments: list[str], durability: Durability) -> bool:

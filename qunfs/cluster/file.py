@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from qunfs.cluster.model import CLIENTS_MAX, FILE_NAME, ID_MAX, Client, Cluster, Genesis, Rights, Server, Squash
+from qunfs.paths import absolute
 from qunfs.protocol.errors import LocalError
 from qunfs.protocol.limits import DEFAULT_LIMITS
 from qunfs.protocol.quorum import QuorumSystem, threshold
@@ -105,7 +106,7 @@ class _Table:
 
 def load(directory: Path | str) -> Cluster:
     """The cluster in a directory.  Raises LocalError naming file, field and remedy when something is wrong."""
-    directory = Path(directory).absolute()
+    directory = absolute(Path(directory))
     path = directory / FILE_NAME
     try:
         top = _Table(path, "", tomllib.loads(path.read_text("utf-8")))

@@ -13,6 +13,7 @@ from typing import Final
 
 from qunfs.cluster.file import HOST, NAME, NAME_RULE, load, text_of
 from qunfs.cluster.model import CLIENTS_MAX, FILE_NAME, Client, Cluster, Genesis, Server
+from qunfs.paths import absolute
 from qunfs.protocol.errors import LocalError
 from qunfs.protocol.limits import DEFAULT_LIMITS
 from qunfs.protocol.quorum import QuorumSystem, threshold
@@ -40,7 +41,7 @@ def create(
     made now.
     Raises LocalError when the directory is in use or an argument makes no cluster.
     """
-    directory = Path(directory).absolute()
+    directory = absolute(Path(directory))
     n = None if addresses is None else len(addresses)
     quorums = threshold(b, t, n) if levels is None else recursive_threshold(levels, n)
     names = [f"client-{i + 1}" for i in range(clients)] if isinstance(clients, int) else list(clients)

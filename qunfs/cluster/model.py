@@ -1,5 +1,6 @@
 """What a cluster consists of, and the private files of its principals."""
 
+import ipaddress
 import ssl
 from dataclasses import dataclass
 from functools import cached_property
@@ -94,6 +95,13 @@ class Cluster:
         """File contents of a client's mounts, unless the mount says otherwise."""
         return self._client_directory(name) / "contents"
 
+    def is_here(self, server: int) -> bool:
+        """Whether a server is this machine's: its directory is here, or would have to be, for it listens on loopback.
+
+        A cluster on several machines has each server's private files on one of them.
+        """
+        return self._server_directory(server).is_dir() or _is_loopback(self.servers[server].host)
+
     def client(self, name: str | None = None) -> Client:
         """The client of that name; for None the first one that this machine has the directory of.
 
@@ -169,6 +177,13 @@ class Cluster:
 
     def _client_directory(self, name: str) -> Path:
         return self.directory / "clients" / self.client(name).name
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _read_private(path: Path) -> str:

@@ -4,6 +4,8 @@ Each is one query or one update.  CREATE goes on with what is there when the nam
 the id that goes: from the caller, or from a lookup before; the method compares, and tells the right one if it differs.
 """
 
+from typing import Final
+
 from qunfs.nfs.calls import (
     ATTEMPTS,
     Procedures,
@@ -33,12 +35,29 @@ from qunfs.nfs.types import (
 from qunfs.objects.ids import is_valid
 from qunfs.protocol.operation import Credentials
 
+_SIGHTINGS: Final = 3
+"""How often a name has to lead to one and the same object that is not there before the entry counts as a fault.
+
+The first time the object may just be made, the second time it may just go.  Then both were over before the name was
+looked at for the third time, and ids are never used again.
+"""
+
+_NOT_THERE: Final = (nfsstat3.NFS3ERR_STALE, nfsstat3.NFS3ERR_BADHANDLE)
+"""What an operation on an object says that is not there, or cannot be."""
+
+
+def _names_nothing(obj: int, missing: list[int]) -> bool:
+    """Whether an entry leads to nothing; ``missing``: where else the name has led in vain, to which this is added."""
+    missing.append(obj)
+    return missing.count(obj) >= _SIGHTINGS
+
 
 class NamingProcedures(Procedures):
     """Procedures that find, give and take names."""
 
     async def lookup(self, cred: Credentials, dir: nfs_fh3, name: bytes) -> LOOKUP3res:
         """LOOKUP (RFC 1813, section 3.3.3), of ``.`` and ``..`` too."""
+        missing: list[int] = []
         for _ in range(ATTEMPTS):
             reply, child = await self._lookup(cred, dir, name)
             if not reply.ok:
@@ -48,7 +67,9 @@ class NamingProcedures(Procedures):
             obj = reply.result[0]
             if child.ok:
                 return LOOKUP3res(reply.status, obj, child.attributes(obj), reply.attributes(dir))
-        return LOOKUP3res(nfsstat3.NFS3ERR_STALE)  # gone whenever we looked: an entry that names nothing
+            if _names_nothing(obj, missing):
+                return LOOKUP3res(nfsstat3.NFS3ERR_IO, dir_attributes=reply.attributes(dir))
+        return LOOKUP3res(nfsstat3.NFS3ERR_JUKEBOX)
 
     async def _lookup(self, cred: Credentials, dir: nfs_fh3, name: bytes) -> tuple[Reply, Reply]:
         """The directory's reply and the child's own; the child may be gone by the time that it is asked."""
@@ -84,6 +105,7 @@ class NamingProcedures(Procedures):
         """
         exclusive = how is createmode3.EXCLUSIVE
         tail = (changes_of(obj_attributes), verf if exclusive else None)
+        missing: list[int] = []
         for _ in range(ATTEMPTS):
             reply = await self._make(cred, "dir.create", dir, name, self._new_file(dir), tail)
             if reply.status is not nfsstat3.NFS3ERR_EXIST or how is createmode3.GUARDED:
@@ -94,8 +116,10 @@ class NamingProcedures(Procedures):
                 status = nfsstat3.NFS3ERR_ISDIR if is_dir else nfsstat3.NFS3ERR_EXIST
                 return CREATE3res(status, dir_wcc=reply.wcc(dir))
             taken = await self._take(cred, obj, obj_attributes, verf if exclusive else None)
-            if taken.status is not nfsstat3.NFS3ERR_STALE:  # else it went away meanwhile
+            if taken.status not in _NOT_THERE:
                 return CREATE3res(taken.status, obj, taken.attributes(obj), reply.wcc(dir))
+            if _names_nothing(obj, missing):
+                return CREATE3res(nfsstat3.NFS3ERR_IO, dir_wcc=reply.wcc(dir))
         return CREATE3res(nfsstat3.NFS3ERR_JUKEBOX)
 
     async def _take(self, cred: Credentials, obj: int, attributes: sattr3, verifier: bytes | None) -> Reply:

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from qunfs.objects.codes import FILE_BYTES_MAX, STORE_BYTES, VERIFIER_BYTES, ftype3, nfsstat3
+from qunfs.objects.codes import FILE_BYTES_MAX, STORE_BYTES, TIME_MAX, TIME_MIN, VERIFIER_BYTES, ftype3, nfsstat3
 from qunfs.objects.invocation import Invocation, Node, Refusal, query, update
 from qunfs.objects.permissions import (
     EXECUTE,
@@ -26,9 +26,6 @@ _DIRECTORY: Final = int(ftype3.NF3DIR)
 
 _ID_MAX: Final = (1 << 32) - 2
 """Users and groups; the highest 32-bit word means "leave alone" to chown."""
-
-_TIME_MIN: Final = -(1 << 63)
-_TIME_MAX: Final = (1 << 63) - 1
 
 _ACCESS_READ: Final = 0x01
 _ACCESS_LOOKUP: Final = 0x02
@@ -96,8 +93,8 @@ def parse_changes(argument: Any) -> Changes:
     if size is not None and not 0 <= size <= FILE_BYTES_MAX:
         raise Refusal(nfsstat3.NFS3ERR_FBIG if size > 0 else nfsstat3.NFS3ERR_INVAL)
     if (
-        (atime is not None and not _TIME_MIN <= atime <= _TIME_MAX)
-        or (mtime is not None and not _TIME_MIN <= mtime <= _TIME_MAX)
+        (atime is not None and not TIME_MIN <= atime <= TIME_MAX)
+        or (mtime is not None and not TIME_MIN <= mtime <= TIME_MAX)
         or (store is not None and len(store) != STORE_BYTES)
     ):
         raise Refusal(nfsstat3.NFS3ERR_INVAL)

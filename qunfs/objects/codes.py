@@ -24,6 +24,10 @@ COOKIE_MAX: Final = (1 << 63) - 1
 FILE_BYTES_MAX: Final = (1 << 63) - 1
 """Sizes travel through the kernel as signed 64-bit offsets."""
 
+TIME_MIN: Final = -(1 << 63)
+TIME_MAX: Final = (1 << 63) - 1
+"""Nanoseconds since the epoch, from 1677 to 2262: a signed 64-bit word."""
+
 XATTR_NAME_MAX: Final = 255
 """Bytes of an extended attribute's name, as on Linux."""
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -236,6 +237,42 @@ def test_up_names_a_replica_that_cannot_start(tmp_path: Path) -> None:
     (line,) = failed.stderr.splitlines()
     assert line.startswith("qunfs: server 0 did not start: ")
     assert "key.pem" in line
+
+
+def test_up_starts_those_replicas_whose_keys_are_here(tmp_path: Path) -> None:
+    """As on one of three machines; the addresses of the others lead nowhere (RFC 5737)."""
+    directory, address = tmp_path / "c", cluster.create(tmp_path / "ports", b=1).servers
+    own = [f"127.0.0.1:{address[server].port}" for server in (0, 1)]
+    done("init", directory, "--servers", ",".join([*own, *(f"192.0.2.{i}:9000" for i in (2, 3, 4, 5))]))
+    for server in (2, 3, 4, 5):
+        shutil.rmtree(directory / "servers" / str(server))
+    try:
+        for before in ("", ", 2 of them did before"):
+            ended = qunfs("up", directory, "--durability", "async")
+            assert ended.returncode == 0, ended.stderr
+            told = ended.stderr.splitlines()[-2:]
+            assert told[0] == "2 replicas listen" + before
+            assert told[1].startswith(f"not started: replicas 2, 3, 4, 5, whose keys are not in {directory}/servers; ")
+        rows = status(cluster.load(directory))["replicas"]
+        assert [row["state"] for row in rows] == ["running"] * 2 + ["silent"] * 4
+        done("down", directory)
+        assert "start what does not run" in done("status", directory)
+        shutil.rmtree(directory / "servers" / "1")
+        ended = qunfs("up", directory, "--durability", "async")
+        assert ended.returncode == 1, "nobody else can have the keys of one that listens on loopback"
+        assert "server 1 did not start" in ended.stderr
+    finally:
+        processes.stop(cluster.load(directory), range(6))
+
+
+def test_up_where_no_replica_is_at_home_says_so(tmp_path: Path) -> None:
+    done("init", tmp_path / "c", "-b", "0", "--servers", "192.0.2.1:9000")
+    shutil.rmtree(tmp_path / "c" / "servers")
+    ended = qunfs("up", tmp_path / "c")
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert "no replica's keys are on this machine" in line
+    assert "start what does not run" not in done("status", tmp_path / "c")
 
 
 def test_up_says_that_running_replicas_keep_their_durability(tmp_path: Path) -> None:

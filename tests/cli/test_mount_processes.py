@@ -132,6 +132,37 @@ def test_a_relative_path_from_a_directory_that_was_removed(tmp_path: Path, monke
         processes.canonical("m")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("init", "c"),
+        ("up", "c"),
+        ("down", "c"),
+        ("serve", "c", "--server", "0"),
+        ("status", "c"),
+        ("fsck", "c"),
+        ("fsck", "CLUSTER", "--contents", "x"),
+        ("mount", "c", "m"),
+        ("mount", "CLUSTER", "m"),
+        ("mount", "CLUSTER", "MOUNTPOINT", "--contents", "x"),
+        ("umount", "m"),
+    ],
+    ids=" ".join,
+)
+def test_commands_with_relative_paths_in_a_directory_that_was_removed(
+    small: Cluster, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    gone, m = tmp_path / "gone", tmp_path / "m"
+    m.mkdir()
+    given = [{"CLUSTER": str(small.directory), "MOUNTPOINT": str(m)}.get(word, word) for word in words]
+    script = f'mkdir {gone} && cd {gone} && rmdir {gone} && exec "$@"'
+    command = ["sh", "-c", script, "sh", *QUNFS, *given]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    assert ended.returncode == (8 if words[0] == "fsck" else 1)
+    (line,) = ended.stderr.splitlines()
+    assert "the current directory was removed; go elsewhere or give absolute paths" in line
+
+
 def test_a_signal_while_it_waits_for_a_quorum_is_no_success(small: Cluster, tmp_path: Path) -> None:
     processes.stop(small, [0])
     try:

@@ -124,6 +124,25 @@ def test_creation_without_exclusion_opens_the_same_file(places: list[Path]) -> N
             os.close(fd)
 
 
+def test_an_extended_attribute_is_created_once_and_then_replaced(places: list[Path]) -> None:
+    (places[0] / "f").touch()
+    for number in range(ROUNDS):
+
+        def set_(place: Path, flag: int, number: int = number) -> object:
+            os.setxattr(place / "f", f"user.{number}", str(place).encode(), flag)
+            return "set"
+
+        outcomes = at_once([lambda place=place: set_(place, os.XATTR_CREATE) for place in places])
+        assert sorted(map(str, outcomes)) == ["EEXIST", "EEXIST", "set"]
+        winner = str(places[outcomes.index("set")]).encode()
+        assert [os.getxattr(place / "f", f"user.{number}") for place in places] == [winner] * CLIENTS
+        gone = lambda place=places[0], number=number: os.removexattr(place / "f", f"user.{number}")  # noqa: E731
+        outcomes = at_once([gone, lambda: set_(places[1], os.XATTR_REPLACE)])
+        assert outcomes[0] is None
+        left = f"user.{number}" in os.listxattr(places[2] / "f")
+        assert (outcomes[1], left) in (("set", False), ("ENODATA", False))
+
+
 def test_a_name_is_taken_away_once(places: list[Path]) -> None:
     for number in range(ROUNDS):
         source = f"f{number}"

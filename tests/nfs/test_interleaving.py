@@ -4,8 +4,9 @@ import random
 
 import trio
 
-from qunfs.nfs.calls import ATTEMPTS
+from qunfs.nfs.calls import ATTEMPTS, Reply
 from qunfs.nfs.types import createmode3, nfsstat3, sattr3
+from qunfs.protocol.operation import Answer
 from tests.nfs.conftest import ALICE, ROOT_USER
 from tests.nfs.tree import check_tree
 
@@ -75,6 +76,40 @@ async def test_lookup_of_a_file_that_is_replaced_meanwhile(house, root):
     core.before_query = [nothing, replace]
     got = await house.service.lookup(ROOT_USER, root, b"f")
     assert (got.status, got.object) == (OK, replace.new)
+
+
+async def test_lookup_of_a_file_that_is_being_made(house, root):
+    """Entry and file appear at one moment, but two queries under way may be answered as of before and after it."""
+    file = await house.make(root, b"f")
+    query, ask, answers = house.core._query, house.service._query, ["absent", "absent"]
+
+    async def unless_absent(cred, method, obj):
+        if obj == file and answers:
+            answers.pop()
+            return Reply(nfsstat3.NFS3ERR_STALE)
+        return await ask(cred, method, obj)
+
+    house.core._query = lambda call: Answer(query(call).value)
+    house.service._query = unless_absent
+    got = await house.service.lookup(ROOT_USER, root, b"f")
+    assert (got.status, got.object, answers) == (OK, file, [])
+
+
+async def test_lookup_of_a_name_that_others_keep_rebinding_ends(house, root):
+    await house.make(root, b"f")
+    other, core = house.other(), house.core
+    query = core._query
+    core._query = lambda call: Answer(query(call).value)
+
+    async def nothing():
+        pass
+
+    async def replace():
+        await other.service.remove(ROOT_USER, root, b"f")
+        await other.make(root, b"f")
+
+    core.before_query = [nothing, replace] * (ATTEMPTS + 1)
+    assert (await house.service.lookup(ROOT_USER, root, b"f")).status is nfsstat3.NFS3ERR_JUKEBOX
 
 
 async def test_rename_of_names_that_are_rebound(house, root):

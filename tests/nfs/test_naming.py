@@ -2,12 +2,13 @@ import pytest
 
 from qunfs.nfs.types import createmode3, ftype3, nfsstat3, sattr3
 from qunfs.objects.codes import LINK_MAX
-from qunfs.objects.state import ATTRIBUTES_ROW, unpack_attributes
+from qunfs.objects.state import ATTRIBUTES_ROW, pack_entry, unpack_attributes
 from tests.nfs.conftest import ALICE, BOB, CAROL, ROOT_USER, N
 from tests.nfs.tree import check_tree
 
 OK, PERM, ACCES = nfsstat3.NFS3_OK, nfsstat3.NFS3ERR_PERM, nfsstat3.NFS3ERR_ACCES
-NOENT, EXIST, STALE, INVAL = (
+IO, NOENT, EXIST, STALE, INVAL = (
+    nfsstat3.NFS3ERR_IO,
     nfsstat3.NFS3ERR_NOENT,
     nfsstat3.NFS3ERR_EXIST,
     nfsstat3.NFS3ERR_STALE,
@@ -281,3 +282,31 @@ async def test_an_id_in_use_is_never_taken(house, root):
     assert (await other.service.create(BOB, root, b"g", GUARDED)).status is not OK
     assert (await house.stat(file)).uid == ALICE.uid
     assert await house.names(root) == [b"f"]
+
+
+def vanish(house, obj):
+    """Take an object away and leave its names, as no method does."""
+    for key in list(house.core.state.dump()[obj]):
+        house.core.state.put(obj, key, None)
+
+
+async def test_a_name_of_nothing_is_a_fault_and_soon_said_to_be_one(house, root):
+    for name, make in ((b"f", house.make), (b"d", house.make_dir)):
+        vanish(house, await make(root, name))
+        before = house.core.trips
+        got = await house.service.lookup(ROOT_USER, root, name)
+        assert (got.status, got.object, got.dir_attributes) == (IO, 0, await house.stat(root))
+        assert house.core.trips - before <= 7
+    for how, attributes in ((UNCHECKED, sattr3()), (UNCHECKED, sattr3(size=0)), (EXCLUSIVE, sattr3())):
+        before = house.core.trips
+        got = await house.service.create(ROOT_USER, root, b"f", how, attributes, b"verifier")
+        assert (got.status, got.obj) == (IO, 0)
+        assert house.core.trips - before <= 6
+    assert (await house.service.create(ROOT_USER, root, b"f", GUARDED)).status is EXIST
+
+
+async def test_a_name_of_what_cannot_be_is_a_fault(house, root):
+    await house.make(root, b"f")
+    house.core.state.put(root, b"ef", pack_entry(7, int(ftype3.NF3REG), 3))
+    assert (await house.service.lookup(ROOT_USER, root, b"f")).status is IO
+    assert (await house.service.create(ROOT_USER, root, b"f", UNCHECKED)).status is IO

@@ -77,6 +77,12 @@ DIFFERENCES: Final = (
         (("xattr", "security_attributes"),),
     ),
     Difference(
+        "`setxattr` with `XATTR_CREATE` or `XATTR_REPLACE` needs permission to read as well.",
+        "pyfuse3 asks for the attribute before it sets it; whether it is there at that moment the replicas decide once "
+        "more, when they set it.",
+        (("xattr", "creating_in_what_may_only_be_written"),),
+    ),
+    Difference(
         "There are no access control lists: `system.posix_acl_access` fails with EOPNOTSUPP.",
         "Replicas decide by owner, group and mode, which is what RFC 1813 has.",
         (("xattr", "access_control_lists"),),

@@ -107,6 +107,15 @@ def test_creating_and_replacing():
         os.setxattr("f", "user.a", b"1", 4)
 
 
+def test_creating_in_what_may_only_be_written():
+    touch("f")
+    os.chmod("f", 0o702)
+    with acting(ALICE):
+        os.setxattr("f", "user.a", b"1", os.XATTR_CREATE)
+        os.setxattr("f", "user.a", b"2", os.XATTR_REPLACE)
+    assert os.getxattr("f", "user.a") == b"2"
+
+
 def test_missing_attribute():
     touch("f")
     with refused(errno.ENODATA):
