@@ -76,7 +76,8 @@ class Attributes(Nodes):
         node = self.node(number)
         demand(guard in (None, node.ctime), S.NFS3ERR_NOT_SYNC)
         self._may_set(cred, node, new)
-        self._set(cred, node, new)
+        if owns(cred, node) or new._replace(generation=None) != sattr3():
+            self._set(cred, node, new)
         return SETATTR3res(OK, self.wcc(number))
 
     def _may_set(self, cred, node, new):
