@@ -126,7 +126,8 @@ def test_who_may_only_read_sees_names_and_types():
             assert {entry.name: entry.inode() for entry in entries} == {
                 name: os.lstat(f"d/{name}").st_ino for name in found
             }
-    os.chmod("d", stat.S_IMODE(os.stat("d").st_mode) | 0o011)
+    searchable = 0o755
+    os.chmod("d", searchable)
     with acting(BOB):
         assert os.stat("d/l").st_ino == os.stat("d/f").st_ino
         with refused(errno.ENOENT):
