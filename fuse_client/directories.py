@@ -7,13 +7,14 @@ directory known whole, and where lookups find nothing time and again a small one
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeGuard
 
 from fuse_client.errors import check
 from fuse_client.files import Files
 from fuse_client.names import Mark, NameCache
 from qunfs.nfs.service import MetadataService
-from qunfs.nfs.types import COOKIE_VERIFIER, entryplus3, nfsstat3
+from qunfs.nfs.types import COOKIE_VERIFIER, entryplus3, fattr3, nfsstat3
+from qunfs.objects.permissions import SEARCH, granted
 from qunfs.protocol.operation import Credentials
 
 PAGE_BYTES: Final = 65_536
@@ -91,8 +92,8 @@ class Directories:
             return
         asked = self._files.cache.now()
         result = await self._service.readdir(credentials, obj, 0, COOKIE_VERIFIER, SMALL_BYTES)
-        if result.status != nfsstat3.NFS3_OK or result.dir_attributes is None:  # may be searched but not read
-            return
+        if result.status != nfsstat3.NFS3_OK or not _shows_ids(result.dir_attributes, credentials):
+            return  # may be searched but not read, or the other way round by now
         bindings = [(entry.name, entry.fileid) for entry in result.entries if entry.name not in _DOTS]
         mark = self._names.found(result.dir_attributes, bindings, asked)
         if result.eof and mark is not None:
@@ -109,6 +110,7 @@ class Directories:
             self._files.learn(entry.name_attributes, asked)
         if result.dir_attributes is not None:
             self._files.accessed(result.dir_attributes)
+        if _shows_ids(result.dir_attributes, directory.credentials):
             bindings = [(entry.name, entry.name_handle) for entry in result.entries if entry.name not in _DOTS]
             mark = self._names.found(result.dir_attributes, bindings, asked)
             unbroken = cookie == 0 or (cookie <= directory.reached and mark == directory.mark)
@@ -121,3 +123,10 @@ class Directories:
         directory.position = {entry.cookie: index + 1 for index, entry in enumerate(result.entries)}
         if cookie:
             directory.position[cookie] = 0
+
+
+def _shows_ids(attributes: fattr3 | None, cred: Credentials) -> TypeGuard[fattr3]:
+    """Whether a listing shows whose names these are, which it does to who may search the directory."""
+    if attributes is None:
+        return False
+    return cred.uid == 0 or bool(granted(attributes.mode, attributes.uid, attributes.gid, cred) & SEARCH)

@@ -23,9 +23,8 @@ from fuse_client.files import Handle
 from fuse_client.interrupts import interruptible
 from fuse_client.namespace import NamespaceOperations
 from qunfs.nfs.service import MetadataService
-from qunfs.nfs.types import createmode3, fattr3, ftype3, nfsstat3, sattr3
+from qunfs.nfs.types import createmode3, fattr3, nfsstat3, sattr3
 from qunfs.objects.codes import NAME_MAX
-from qunfs.objects.ids import is_directory
 
 _XATTR_SPACES: Final = (b"user.", b"trusted.")
 """Namespaces that reach the service.  The kernel asks for security.capability at every write(2)."""
@@ -145,8 +144,7 @@ class QunfsOperations(NamespaceOperations):
             entries, asked = await self._directories.after(listing, start_id)
         for entry in entries:
             if entry.name_attributes is None:
-                kind = ftype3.NF3DIR if is_directory(entry.fileid) else ftype3.NF3REG
-                shown = unknown_entry(entry.fileid, kind)
+                shown = unknown_entry(entry.fileid, entry.type)
             else:
                 shown = self._entry(*self._newest(entry.name_attributes, asked), asked)
             if not pyfuse3.readdir_reply(token, entry.name, shown, entry.cookie):

@@ -75,7 +75,7 @@ class Repairs:
         if fault.kind is Kind.TWICE and fault.keep is None:
             return "no name of the root directory can stay: somebody has to look at it"
         if fault.kind in (Kind.ORPHAN, Kind.CYCLE) and await self._find_lost_and_found() is None:
-            return "/lost+found cannot be used: it is no directory"
+            return "/lost+found cannot be used: it is no directory of root's"
         return None
 
     async def _repair(self, fault: Fault) -> Reply:
@@ -136,14 +136,20 @@ class Repairs:
         return reply
 
     async def _find_lost_and_found(self) -> int | None:
-        """The directory, made if there is none; None when the name is taken by something else."""
+        """The directory, made if there is none; None when the name is taken by something else.
+
+        That is also a directory of somebody who is neither superuser nor owner of the root directory: what is put there
+        is its owner's to take away.
+        """
         if self._lost_and_found is None:
             got = await self._service.lookup(SUPERUSER, ROOT, LOST_AND_FOUND)
-            obj, attributes = got.object, got.obj_attributes
+            obj, attributes, root = got.object, got.obj_attributes, got.dir_attributes
             if got.status is nfsstat3.NFS3ERR_NOENT:
                 made = await self._service.mkdir(SUPERUSER, ROOT, LOST_AND_FOUND, sattr3(mode=0o700))
                 obj, attributes = made.obj, made.obj_attributes
             if attributes is None or attributes.type is not ftype3.NF3DIR:
+                return None
+            if attributes.uid != 0 and (root is None or attributes.uid != root.uid):
                 return None
             self._lost_and_found = obj
         return self._lost_and_found

@@ -61,7 +61,9 @@ class ListingProcedures(Procedures):
         page, eof = _within(dircount, *reply.result)
         attributes = await self._attributes_of(cred, {obj for name, obj, _, _ in page if name not in _DOTS})
         attributes[dir] = reply.attributes(dir)
-        entries = tuple(entryplus3(obj, name, at, attributes.get(obj), obj) for name, obj, _, at in page)
+        entries = tuple(
+            entryplus3(obj, name, at, attributes.get(obj), obj, ftype3(kind)) for name, obj, kind, at in page
+        )
         return READDIRPLUS3res(reply.status, reply.attributes(dir), COOKIE_VERIFIER, entries, eof)
 
     async def _page(

@@ -121,13 +121,18 @@ class entry3(NamedTuple):
 
 
 class entryplus3(NamedTuple):
-    """An entry of READDIRPLUS (RFC 1813, section 3.3.17); no attributes of what went away meanwhile, and of ``..``."""
+    """An entry of READDIRPLUS (RFC 1813, section 3.3.17).
+
+    There are no attributes of ``..``, of what went away meanwhile, and for who may not search the directory; an id and
+    handle that such a one gets name nothing.
+    """
 
     fileid: int
     name: bytes
     cookie: int
     name_attributes: fattr3 | None
     name_handle: nfs_fh3
+    type: ftype3
 
 
 class GETATTR3res(NamedTuple):

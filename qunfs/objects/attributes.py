@@ -66,6 +66,12 @@ class Changes:
         """Whether they are to contents."""
         return self.size is not None or self.wrote or self.store is not None
 
+    @property
+    def nothing(self) -> bool:
+        """Whether there are none, for which nobody needs a permission."""
+        alone = self.mode is None and self.uid is None and self.gid is None
+        return alone and self.atime is None and self.mtime is None and not self.writes
+
 
 def parse_changes(argument: Any) -> Changes:
     """The changes in an argument, refused with INVAL or FBIG when a value is out of bounds."""
@@ -195,6 +201,8 @@ def setattr_(call: Invocation) -> None:
     if guard is not None and guard != node.attributes.ctime:
         raise Refusal(nfsstat3.NFS3ERR_NOT_SYNC)
     _check(call, node.attributes, changes)
+    if changes.nothing and not is_owner(call.credentials, node.attributes):
+        raise Refusal(nfsstat3.NFS3_OK)
     _apply(call, node, changes)
     if node.view.get(VERIFIER_ROW) is not None:
         node.view.delete(VERIFIER_ROW)

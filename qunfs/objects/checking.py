@@ -19,7 +19,6 @@ from qunfs.objects.state import (
     DIRECTORY_ROW,
     ENTRY_ROWS,
     FIRST_COOKIE,
-    GENERATION_ROW,
     TARGET_ROW,
     Entry,
     cookie_key,
@@ -30,6 +29,7 @@ from qunfs.objects.state import (
     unpack_header,
 )
 from qunfs.objects.topology import bump
+from qunfs.protocol.execution import TYPE_KEY
 from qunfs.protocol.operation import ObjectView
 
 MENDS_MAX: Final = 4096
@@ -254,8 +254,10 @@ def _give_cookie(directory: Directory, view: ObjectView, name: bytes, entry: Ent
 
 @update("fsck.refresh", NO_ARGUMENT)
 def refresh(call: Invocation) -> None:
-    """Change nothing: a new version that is the same as the old one, for replicas that lack the old one."""
+    """Change nothing: a new version that is the same as the old one, for replicas that lack the old one.
+
+    What is gone has versions too, and keeps its type; a replica that lacks the last one believes it to be there.
+    """
     _require_superuser(call)
-    view = call.views[call.only]
-    if view.get(ATTRIBUTES_ROW) is None and view.get(GENERATION_ROW) is None:
+    if call.views[call.only].get(TYPE_KEY) is None:
         raise Refusal(nfsstat3.NFS3ERR_STALE)

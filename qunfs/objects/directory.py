@@ -6,9 +6,9 @@ from typing import Any, Final
 import msgpack
 
 from qunfs.objects.codes import COOKIE_MAX, NAME_MAX, SUBDIRECTORIES_MAX, ftype3, nfsstat3
-from qunfs.objects.ids import is_directory, type_of
+from qunfs.objects.ids import disguised, is_directory, type_of
 from qunfs.objects.invocation import Invocation, Node, Refusal, query
-from qunfs.objects.permissions import READ, SEARCH, require
+from qunfs.objects.permissions import READ, SEARCH, allows, require
 from qunfs.objects.shapes import fields, one_of
 from qunfs.objects.state import (
     COOKIE_ROWS,
@@ -182,6 +182,7 @@ def readdir(call: Invocation) -> tuple[list[tuple[bytes, int, int, int]], bool]:
     """READDIR of (cookie, entries at most, bytes at most, bytes an entry has besides its name).
 
     Gives entries (name, id, type, cookie) behind the cookie, and whether they are the last; TOOSMALL if none fits.
+    An id is as good as a path: who may not search the directory gets others than those of what is in it.
     """
     cookie, entries_max, bytes_max, overhead = call.argument
     if overhead < 0:
@@ -189,6 +190,7 @@ def readdir(call: Invocation) -> tuple[list[tuple[bytes, int, int, int]], bool]:
     obj = call.only
     directory = Directory(call.node(obj))
     require(directory.attributes, call.credentials, READ)
+    searchable = allows(directory.attributes, call.credentials, SEARCH)
     entries_max, room = min(entries_max, _PAGE_ENTRIES_MAX), min(bytes_max, _PAGE_BYTES_MAX)
     page: list[tuple[bytes, int, int, int]] = []
     for entry in _entries_behind(obj, directory, cookie):
@@ -197,6 +199,9 @@ def readdir(call: Invocation) -> tuple[list[tuple[bytes, int, int, int]], bool]:
             raise Refusal(nfsstat3.NFS3ERR_TOOSMALL)
         if room < 0 or len(page) >= entries_max:
             return page, False
+        if not searchable and entry[3] >= FIRST_COOKIE:
+            name, _, kind, at = entry
+            entry = name, disguised(obj, at, kind == _DIRECTORY), kind, at
         page.append(entry)
     return page, True
 

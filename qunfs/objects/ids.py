@@ -5,7 +5,9 @@ preferred quorum: a file's attribute object takes its directory's, and so do the
 which files are likely to be moved between; the directories in the root, and the rest, spread over all.
 """
 
+import struct
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Final
 
 ROOT: Final = 1
@@ -20,6 +22,7 @@ RESERVED_MAX: Final = 1023
 _DIRECTORY_BIT: Final = 1 << 62
 _FILE_BIT: Final = 1 << 61
 RANDOM_BITS: Final = 61
+_ID: Final = struct.Struct(">Q")
 
 COUNTER_TYPE: Final = "counter"
 DIRECTORY_TYPE: Final = "dir"
@@ -47,6 +50,14 @@ def type_of(obj: int) -> str:
     if obj == TOPOLOGY:
         return TOPOLOGY_TYPE
     return DIRECTORY_TYPE if is_directory(obj) else ATTRIBUTES_TYPE
+
+
+def disguised(where: int, cookie: int, directory: bool) -> int:
+    """An id for an entry of a directory that says nothing of the object, and names none; each entry has its own."""
+    digest = blake2b(_ID.pack(cookie), digest_size=8, key=_ID.pack(where), person=b"disguised").digest()
+    low = _DIRECTORY_BIT if directory else _FILE_BIT
+    word: int = _ID.unpack(digest)[0]
+    return low + (word & (1 << RANDOM_BITS) - 1)
 
 
 def new_id(residue: int, n: int, directory: bool, randbits: Callable[[int], int]) -> int:

@@ -126,10 +126,15 @@ class Invocation:
         return node
 
     def fresh(self, obj: int, attributes: Attributes) -> Node:
-        """An object that must not have been there; RETRY (with another id) otherwise."""
+        """An object that must never have been there; RETRY (with another id) otherwise.
+
+        What is gone keeps its type: somebody may have it open, and its contents may lie in a folder still.
+        """
         if not (is_directory(obj) and is_valid(obj) if attributes.is_directory else is_file(obj)):
             raise ValueError("an id of another kind than the object")
         view = self.views[obj]
+        if view.get(TYPE_KEY) is not None:
+            raise Refusal(nfsstat3.RETRY)
         for _ in view.scan(_FIRST_ROW):
             raise Refusal(nfsstat3.RETRY)
         # whatever the operation says: a wrong one would last

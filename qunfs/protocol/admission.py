@@ -49,7 +49,7 @@ def refusal(rights: Rights | None, operation: Operation) -> str | None:
 def credentials_refusal(rights: Rights, operation: Operation) -> str | None:
     """Why a client may not act for these credentials, or None when it may."""
     uid, gid, groups = operation.credentials
-    if rights.squash is not _NO_SQUASH and (uid == 0 or gid == 0):
+    if rights.squash is not _NO_SQUASH and (uid == 0 or gid == 0 or 0 in groups):
         return "root is squashed for this client"
     lowest, highest = rights.uids
     if not lowest <= uid <= highest:

@@ -305,6 +305,20 @@ def test_a_replica_that_was_down_is_told_of_and_brought_up_to_date(six: Cluster)
     assert fsck(six)[1]["replicas"][3]["due"] == 0
 
 
+def test_a_replica_that_was_down_hears_of_removals_too(six: Cluster) -> None:
+    with Mounted(six) as at:
+        for number in range(30):
+            (at / f"d{number}").mkdir()
+        processes.kill(six, 3)
+        for number in range(30):
+            (at / f"d{number}").rmdir()
+    done("up", six.directory, *ASYNC)
+    code, told = fsck(six, "--repair")
+    assert (code, told["faults"]) == (0, [])
+    assert told["replicas"][3]["synchronised"] >= 10
+    assert told["replicas"][3]["due"] == 0
+
+
 def test_a_replica_that_lies_is_a_fault_and_the_rest_is_seen_as_it_is(six: Cluster) -> None:
     with Mounted(six) as at:
         for number in range(10):

@@ -5,11 +5,11 @@ import pytest
 from qunfs.fsck.book import Book
 from qunfs.fsck.checks import suspicions
 from qunfs.fsck.findings import Kind
-from qunfs.nfs.types import nfsstat3
+from qunfs.nfs.types import nfsstat3, sattr3
 from qunfs.objects.checking import lost_name
 from qunfs.objects.ids import ROOT, TOPOLOGY
 from tests.fsck.conftest import Bench, N
-from tests.nfs.conftest import ROOT_USER
+from tests.nfs.conftest import ALICE, ROOT_USER
 from tests.nfs.tree import check_tree
 
 FILE, DIRECTORY, SYMLINK = 1, 2, 5
@@ -387,8 +387,20 @@ async def test_without_a_place_for_them_orphans_are_left(bench: Bench, tree: dic
     await bench.make(ROOT, b"lost+found")
     bench.spoil.drop(tree["a"], b"g")
     report = await bench.check(repair=True)
-    assert [fault.why for fault in report.faults] == ["/lost+found cannot be used: it is no directory"]
+    assert [fault.why for fault in report.faults] == ["/lost+found cannot be used: it is no directory of root's"]
     assert report.left == 1
+
+
+async def test_nobody_gets_orphans_by_making_a_place_for_them(bench: Bench, tree: dict[str, int]) -> None:
+    """Whose directory it is could remove them; that may be whoever may do so anyhow."""
+    mine = await bench.make_dir(ROOT, b"lost+found", ALICE)
+    bench.spoil.drop(tree["a"], b"g")
+    report = await bench.check(repair=True)
+    assert [fault.why for fault in report.faults] == ["/lost+found cannot be used: it is no directory of root's"]
+    assert await bench.names(mine) == []
+    await bench.service.setattr(ROOT_USER, ROOT, sattr3(uid=ALICE.uid))
+    await bench.mended()
+    assert await bench.names(mine) == [lost_name(tree["g"])]
 
 
 async def test_a_deleted_file_is_no_orphan(bench: Bench, tree: dict[str, int]) -> None:

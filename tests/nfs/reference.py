@@ -28,6 +28,7 @@ from qunfs.nfs.types import (
     sattr3,
     time_how,
 )
+from qunfs.objects.ids import disguised
 from tests.nfs.reference_nodes import (
     READ,
     SEARCH,
@@ -76,7 +77,8 @@ class Attributes(Nodes):
         node = self.node(number)
         demand(guard in (None, node.ctime), S.NFS3ERR_NOT_SYNC)
         self._may_set(cred, node, new)
-        self._set(cred, node, new)
+        if owns(cred, node) or new._replace(generation=None) != sattr3():
+            self._set(cred, node, new)
         return SETATTR3res(OK, self.wcc(number))
 
     def _may_set(self, cred, node, new):
@@ -398,9 +400,17 @@ class Reference(Attributes):
         demand(page or not rest, S.NFS3ERR_TOOSMALL)
         return page, len(page) == len(rest)
 
+    def _seen(self, cred, where, obj, cookie):
+        """The id that a listing shows: names are for who may read, what they name for who may search."""
+        open_ = may(cred, where, SEARCH) or cookie < 3
+        return obj if open_ else disguised(where.number, cookie, self.nodes[obj].is_directory)
+
     def readdir(self, cred, directory, cookie, _verifier, count):
         page, eof = self._page(cred, directory, cookie, count, ENTRY_BYTES)
-        entries = tuple(entry3(obj, name, at, self.nodes[obj].type) for name, obj, at in page)
+        where = self.nodes[directory]
+        entries = tuple(
+            entry3(self._seen(cred, where, obj, at), name, at, self.nodes[obj].type) for name, obj, at in page
+        )
         return READDIR3res(OK, self.show(directory), COOKIE_VERIFIER, entries, eof)
 
     def readdirplus(self, cred, directory, cookie, _verifier, dircount, maxcount):
@@ -409,7 +419,9 @@ class Reference(Attributes):
         while shown < len(page) and sum(ENTRY_BYTES + padded(name) for name, _, _ in page[: shown + 1]) <= dircount:
             shown += 1
         bare = {b".."} - {b".." if directory == self.root else b""}
-        entries = tuple(
-            entryplus3(obj, name, at, None if name in bare else self.show(obj), obj) for name, obj, at in page[:shown]
-        )
-        return READDIRPLUS3res(OK, self.show(directory), COOKIE_VERIFIER, entries, eof and shown >= len(page))
+        where, entries = self.nodes[directory], []
+        for name, obj, at in page[:shown]:
+            seen = self._seen(cred, where, obj, at)
+            attributes = None if name in bare or seen != obj else self.show(obj)
+            entries.append(entryplus3(seen, name, at, attributes, seen, self.nodes[obj].type))
+        return READDIRPLUS3res(OK, self.show(directory), COOKIE_VERIFIER, tuple(entries), eof and shown >= len(page))

@@ -8,6 +8,7 @@ from qunfs.nfs.types import (
     ACCESS3_MODIFY,
     ACCESS3_READ,
     SET_TO_CLIENT_TIME,
+    createmode3,
     ftype3,
     nfsstat3,
     sattr3,
@@ -215,6 +216,18 @@ async def test_truncation_to_nothing_takes_the_contents_over(house, root):
     assert await set_(house, ROOT_USER, file, size=0, store=STORE) is OK
     assert await set_(house, ROOT_USER, file, **late) is nfsstat3.NFS3ERR_REMOTE  # its old contents are void
     assert await set_(house, ROOT_USER, file, **{**late, "generation": 2}) is OK
+
+
+async def test_a_change_of_nothing_is_the_owners(house, root):
+    """chown(-1, -1) is refused to nobody, but a stranger must not move ctime, which guards and fsck go by."""
+    file = (await house.service.create(ALICE, root, b"f", createmode3.EXCLUSIVE, verf=b"verifier")).obj
+    before, rows = await house.stat(file), house.core.state.dump()
+    for attributes in ({}, {"generation": 7}):
+        got = await house.service.setattr(BOB, file, sattr3(**attributes))
+        assert (got.status, got.obj_wcc.after) == (OK, before)
+        assert house.core.state.dump() == rows
+    assert await set_(house, ALICE, file) is OK
+    assert (await house.stat(file)).ctime > before.ctime
 
 
 async def test_access(house, root):

@@ -1,5 +1,6 @@
-from qunfs.nfs.types import COOKIE_VERIFIER, ftype3, nfsstat3
-from tests.nfs.conftest import ALICE, ROOT_USER
+from qunfs.nfs.types import COOKIE_VERIFIER, ftype3, nfsstat3, sattr3
+from qunfs.objects.ids import is_directory
+from tests.nfs.conftest import ALICE, BOB, ROOT_USER
 
 OK = nfsstat3.NFS3_OK
 
@@ -124,3 +125,25 @@ async def test_readdirplus_of_something_that_goes_away_meanwhile(house, root):
     house.core.before_query = [nothing, remove]
     got = await house.service.readdirplus(ROOT_USER, root, 0, b"", 4096, 4096)
     assert [(e.name, e.name_attributes is None) for e in got.entries] == [(b".", False), (b"..", False), (b"f", True)]
+
+
+async def test_names_are_for_who_may_read_and_what_they_name_for_who_may_search(house, root):
+    """An id is as good as a path to a client with a mount of its own, which no kernel keeps from using it."""
+    directory = await house.make_dir(root, b"d", ALICE, mode=0o755)
+    file = await house.make(directory, b"f", ALICE, mode=0o666)
+    below = await house.make_dir(directory, b"s", ALICE, mode=0o777)
+    await house.service.link(ALICE, file, directory, b"g")
+    whole = (await house.service.readdirplus(BOB, directory, 0, b"", 1 << 16, 1 << 16)).entries
+    await house.service.setattr(ALICE, directory, sattr3(mode=0o744))
+    assert (await house.service.readdirplus(ALICE, directory, 0, b"", 1 << 16, 1 << 16)).entries[2:] == whole[2:]
+    got = (await house.service.readdirplus(BOB, directory, 0, b"", 1 << 16, 1 << 16)).entries
+    plain = (await house.service.readdir(BOB, directory, 0, b"", 1 << 16)).entries
+    assert [(e.name, e.cookie, e.type) for e in got] == [(e.name, e.cookie, e.type) for e in whole]
+    assert [(e.name, e.cookie, e.type, e.fileid) for e in plain] == [(e.name, e.cookie, e.type, e.fileid) for e in got]
+    ids = {e.fileid for e in got[2:]}
+    assert len(ids) == 3
+    assert not ids & {file, below}
+    for entry in got[2:]:
+        assert (entry.name_attributes, entry.name_handle) == (None, entry.fileid)
+        assert (await house.service.getattr(BOB, entry.fileid)).status is nfsstat3.NFS3ERR_STALE
+        assert is_directory(entry.fileid) == (entry.type is ftype3.NF3DIR)

@@ -274,6 +274,20 @@ async def test_nodes(house, root):
     assert (await mknod(ROOT_USER, root, b"r", ftype3.NF3REG, sattr3())).status is nfsstat3.NFS3ERR_BADTYPE
 
 
+async def test_the_id_of_what_is_gone_is_never_taken(house, root):
+    """Somebody may have it open, and its bytes lie in a contents folder: they are not the new owner's to read."""
+    file = await house.make(root, b"f", ALICE, mode=0o600)
+    directory = await house.make_dir(root, b"d", ALICE)
+    assert (await house.service.remove(ALICE, root, b"f")).status is OK
+    assert (await house.service.rmdir(ALICE, root, b"d")).status is OK
+    other = house.other()
+    other.service._new_file, other.service._new_directory = lambda _directory: file, lambda: directory
+    assert (await other.service.create(BOB, root, b"g", GUARDED)).status is not OK
+    assert (await other.service.symlink(BOB, root, b"g", sattr3(), b"t")).status is not OK
+    assert (await other.service.mkdir(BOB, root, b"g")).status is not OK
+    assert await house.names(root) == []
+
+
 async def test_an_id_in_use_is_never_taken(house, root):
     """A broken or malevolent source of ids cannot take another's file over."""
     file = await house.make(root, b"f", ALICE)

@@ -100,6 +100,10 @@ class Tree:
             for key, value in difference.items():
                 self.state.put(obj, key, value)
 
+    def all_rows(self) -> dict[int, dict[bytes, bytes]]:
+        """Every row of every object, with what the protocol keeps."""
+        return {obj: {key[1:]: value for key, value in rows.scan(b".")} for obj, rows in self.state.rows.items()}
+
     def bound(self, directory: int, name: bytes) -> int:
         """What a name is bound to, or an id that it is not."""
         row = self.state.get(directory, b"e" + name)
@@ -339,7 +343,7 @@ def outcomes(seed: int, cases: int) -> Iterator[str]:
         argument = ARGUMENTS[method](tree)
         objects = _named(tree, method, argument)
         kind = rng.choice(["right", "right", "right", "wrong", "wrong", "wrong", "others", "spoilt"])
-        before = tree.state.dump() if kind == "spoilt" else None
+        before = tree.all_rows() if kind == "spoilt" else None
         if kind == "wrong":
             argument = _twisted(argument)
         elif kind == "others":

@@ -180,9 +180,10 @@ async def test_names_and_what_they_name_at_one_moment(house: House) -> None:
 
 
 async def test_a_refresh_changes_nothing_and_makes_no_objects(house: House) -> None:
-    file = await house.make(ROOT, b"f")
+    file, gone = await house.make(ROOT, b"f"), await house.make(ROOT, b"g")
+    await house.service.remove(SUPERUSER, ROOT, b"g")
     before = house.core.state.dump()
-    for obj in (file, ROOT, TOPOLOGY):
+    for obj in (file, gone, ROOT, TOPOLOGY):
         assert (await update(house, "fsck.refresh", None, obj)).ok
     absent = new_id(1, 6, False, random.Random(3).getrandbits)
     assert (await update(house, "fsck.refresh", None, absent)).status is nfsstat3.NFS3ERR_STALE

@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from tests.fuse.conftest import refused
-from tests.posix.people import ALICE, acting
+from tests.posix.people import ALICE, BOB, acting
 from tests.posix.shared import (
     bad_paths,
     directory,
@@ -104,6 +104,34 @@ def test_permission():
         with refused(errno.EACCES):
             Directory("shut")
         assert b"f" in listing("d")
+
+
+def test_who_may_only_read_sees_names_and_types():
+    """And spoils nothing for those who may search, then or later."""
+    directory("d", 0o744, ALICE)
+    touch("d/f", 0o644, ALICE)
+    directory("d/s", 0o755, ALICE)
+    os.symlink("f", "d/l")
+    with acting(BOB):
+        with os.scandir("d") as entries:
+            found = {entry.name: (entry.is_dir(follow_symlinks=False), entry.is_symlink()) for entry in entries}
+        assert found == {"f": (False, False), "s": (True, False), "l": (False, True)}
+        for name in found:
+            with refused(errno.EACCES):
+                os.lstat(f"d/{name}")
+    with acting(ALICE):
+        assert os.stat("d/l").st_ino == os.stat("d/f").st_ino
+        assert os.listdir("d/s") == []
+        with os.scandir("d") as entries:
+            assert {entry.name: entry.inode() for entry in entries} == {
+                name: os.lstat(f"d/{name}").st_ino for name in found
+            }
+    searchable = 0o755
+    os.chmod("d", searchable)
+    with acting(BOB):
+        assert os.stat("d/l").st_ino == os.stat("d/f").st_ino
+        with refused(errno.ENOENT):
+            os.stat("d/other")
 
 
 def test_permission_counts_at_open():

@@ -79,6 +79,7 @@ def test_admission(world: Scripted) -> None:
     assert _refused(world, sound, PERSON) is Status.REFUSED, "another uid"
     groups = altered(sound, credentials=Credentials(1000, 1000, (0,)))
     assert _refused(world, groups, PERSON) is Status.REFUSED, "another supplementary group"
+    assert _refused(world, groups, USER) is Status.REFUSED, "root's group is squashed wherever it is"
     assert _refused(world, sound, 33) is Status.REFUSED, "not in the cluster file"
     window = 600 * 10**9
     for time in (sound.client_time - window - 1, sound.client_time + window + 1):
