@@ -176,10 +176,14 @@ class QuClient:
         now = time.monotonic()
         self._client.wall_ns = time.time_ns()
         receive = self._client.receive
+        malformed: set[int] = set()
         for connection, payload in batch:
+            if connection.peer.index in malformed:  # of nothing else that it said is anything believed
+                continue
             try:
                 receive(connection.peer.index, payload, now)
             except MalformedMessage as error:
+                malformed.add(connection.peer.index)
                 log.warning("%s sent a malformed message: %s", connection.peer, error)
                 self._client.malformed(connection.peer.index, str(error))
                 connection.close(f"malformed message: {error}")
