@@ -82,7 +82,8 @@ def adoption_on_the_client_s_word() -> None:
     rewrite(
         r.Replica._adopt,
         (
-            "return self._park(origin, payload, [self._sync.want_vouched(record, message.hosts, now)])",
+            "return self._park("
+            "origin, payload, [self._sync.want_vouched(record, message.hosts, now, origin.principal)])",
             "known = (record, b'?'); self._vouched[record.lt] = known",
         ),
     )
