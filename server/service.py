@@ -1,6 +1,7 @@
 """The service loop of one replica: a batch of frames, one storage transaction, one commit, then the replies."""
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -28,6 +29,8 @@ IDLE_WAIT_S: Final = 5.0
 SYNC_TICK_S: Final = 0.05
 QUEUED_FOR_PEER_MAX: Final = 4096
 """Messages to a peer that is being dialled; the sync jobs behind them ask others when it does not answer."""
+COMPLAINT_EVERY_S: Final = 10.0
+"""How often the log says that a peer sends nonsense: it can call again at once, and the log is on a disk."""
 REPLY_BYTES_AT_ONCE: Final = 8 << 20
 """Replies beyond this leave before the rest of a wake-up is looked at: short questions can have long answers."""
 
@@ -54,6 +57,8 @@ class Service:
         self._for_peer: dict[int, list[bytes]] = {}
         self._started = time.monotonic()
         self._stopping = Stopping()
+        self._complained: dict[Peer, float] = {}
+        """When the log was last told of a malformed message of a peer."""
         self._last_tick = 0.0
         self._batches = 0
         self._frames = 0
@@ -132,7 +137,10 @@ class Service:
         self._dispatch(sends)
 
     def _refuse(self, connection: Connection, error: MalformedMessage, wall_ns: int) -> None:
-        log.warning("%s sent a malformed message: %s", connection.peer, error)
+        now = time.monotonic()
+        if now - self._complained.get(connection.peer, -math.inf) > COMPLAINT_EVERY_S:
+            self._complained[connection.peer] = now
+            log.warning("%s sent a malformed message: %s", connection.peer, error)
         if connection.peer.kind == "server":
             self._replica.malformed(connection.peer.index, str(error), wall_ns)
         connection.close(f"malformed message: {error}")

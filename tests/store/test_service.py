@@ -25,6 +25,7 @@ def service_with(step: Any) -> tuple[Any, Any]:
         _reactor=Mock(),
         _origins={connection: ORIGIN},
         _links={1: connection},
+        _complained={},
         _batches=0,
         _frames=0,
     )
@@ -74,3 +75,14 @@ def test_a_malformed_message_is_the_last_that_is_looked_at(caplog: pytest.LogCap
     assert step.call_count == 1
     assert len(caplog.records) == 1
     assert connection.close.call_count == 1
+
+
+def test_who_calls_again_to_send_nonsense_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    service, _ = service_with(Mock(side_effect=MalformedMessage("nonsense")))
+    with caplog.at_level(logging.WARNING, "qunfs.server"):
+        for _ in range(100):
+            again = Mock(peer=Peer("client", 1), closed=False)
+            service._origins[again] = ORIGIN
+            service.on_frames([(again, b"?")])
+            assert again.close.called
+    assert len(caplog.records) == 1
