@@ -381,7 +381,7 @@ class Replica:
 
     def _vouch(self, question: Vouch) -> VouchReply:
         record = self.store.history(question.obj).find(question.lt)
-        if record is None or not _is_in_all(record, self._own(record)):
+        if record is None or not record.objects or not _is_in_all(record, self._own(record)):
             return VouchReply(b"")
         answer = b"" if record.kind is Kind.BARRIER else self.store.answer(question.obj, question.lt)
         if record.kind is Kind.METHOD and not answer:
