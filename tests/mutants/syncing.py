@@ -89,6 +89,22 @@ def adoption_on_the_client_s_word() -> None:
     )
 
 
+FAIR = f"{RULES}::test_one_client_does_not_take_what_others_need_to_adopt"
+
+
+@mutant("of one client no more than is left for all others", ADOPTION, FAIR)
+def syncs_for_whoever_comes_first() -> None:
+    """One client may have all object syncs under way that a replica allows."""
+    share = "self._jobs_of[job.asker] >= self._limits.sync_jobs_max - len(self._jobs)"
+    rewrite(y.Synchroniser._begin, (share, "len(self._jobs) >= self._limits.sync_jobs_max"))
+
+
+@mutant("of one client no more than is left for all others", ADOPTION, FAIR)
+def parking_for_whoever_comes_first() -> None:
+    """One client may have all requests parked that a replica allows."""
+    rewrite(r.Replica._park, ("self._parked_of[origin.principal] >= free", "free <= 0"))
+
+
 @mutant("they vouch identically", ADOPTION, f"{SYNCING}::test_vouchers_must_agree_on_record_and_answer")
 def vouching_for_any_record() -> None:
     """Whoever holds some record at that time vouches for this one."""
