@@ -172,9 +172,11 @@ def start(cluster: Cluster, server: int, arguments: Sequence[str] = (), module: 
     ``module`` is the Python module to run, with a first argument if it needs one; ``arguments`` go last.
     """
     log = server_log(cluster, server)
-    log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", *module.split(), str(cluster.directory), "--server", str(server), *arguments]
-    with log.open("ab") as output:
+    with _writing(cluster):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        output = log.open("ab")
+    with output:
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/"
         )
@@ -274,6 +276,16 @@ def _pid_file(cluster: Cluster, server: int) -> Path:
 
 
 @contextlib.contextmanager
+def _writing(cluster: Cluster) -> Iterator[None]:
+    """Errors of the disk within the block are LocalErrors."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or cluster.directory
+        raise LocalError(f"cannot write {where} ({error.strerror}): free space or repair the disk") from error
+
+
+@contextlib.contextmanager
 def _pid_files(cluster: Cluster) -> Iterator[None]:
     """Nobody else changes pid files within the block: of two that start a replica, one sees the other's."""
     directory = os.open(cluster.run_directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -287,8 +299,9 @@ def _pid_files(cluster: Cluster) -> Iterator[None]:
 def _enter(cluster: Cluster, server: int, pid: int) -> int:
     """Name the process that runs a replica, unless another one does; whichever it is then."""
     path = _pid_file(cluster, server)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _pid_files(cluster):
+    with _writing(cluster):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(cluster), _pid_files(cluster):
         running = replica_pid(cluster, server)
         if running is not None and running != pid:
             return running

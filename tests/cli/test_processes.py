@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qunfs import processes
+from qunfs import cluster, processes
 from qunfs.cluster import Cluster
 from qunfs.protocol.errors import LocalError
 
@@ -142,6 +142,14 @@ def test_two_that_start_a_replica_at_once_find_the_same_one(
         assert pid is not None
         assert processes.listens(pid, made.servers[server].port)
     running()
+
+
+@pytest.mark.parametrize("what", ["log", "run"])
+def test_what_cannot_be_written_is_said_in_one_line(tmp_path: Path, what: str, fake_replica: str) -> None:
+    broken = cluster.create(tmp_path / "c", b=0)
+    (broken.directory / what).write_text("a file where a directory has to be")
+    with pytest.raises(LocalError, match=f"cannot write .*/{what}"):
+        processes.start_and_wait(broken, [0], ["dies"], module=fake_replica)
 
 
 def test_relative_arguments_are_seen_from_the_process(tmp_path: Path) -> None:
