@@ -6,6 +6,7 @@ directory and the replica.
 """
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -150,17 +151,14 @@ def replica_pid(cluster: "Cluster", server: int) -> int | None:
 @contextlib.contextmanager
 def registered(cluster: "Cluster", server: int) -> Iterator[None]:
     """The block runs a replica: others find this process.  Raises LocalError when the replica runs already."""
-    running = replica_pid(cluster, server)
-    if running is not None and running != os.getpid():
+    running = _enter(cluster, server, os.getpid())
+    if running != os.getpid():
         raise LocalError(f"server {server} runs already as process {running}; stop it with: kill {running}")
-    path = _pid_file(cluster, server)
-    _write_pid(path, os.getpid())
     try:
         yield
     finally:
-        with contextlib.suppress(OSError, ValueError):
-            if int(path.read_text("ascii")) == os.getpid():
-                path.unlink()
+        with contextlib.suppress(OSError):
+            _strike(cluster, server, os.getpid())
 
 
 def start(cluster: "Cluster", server: int, arguments: Sequence[str] = (), module: str = SERVE) -> int:
@@ -169,16 +167,18 @@ def start(cluster: "Cluster", server: int, arguments: Sequence[str] = (), module
     ``module`` is the Python module to run, with a first argument if it needs one; ``arguments`` go last.
     """
     log = server_log(cluster, server)
-    log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", *module.split(), str(cluster.directory), "--server", str(server), *arguments]
-    with log.open("ab") as output:
+    with _writing(cluster):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        output = log.open("ab")
+    with output:
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/"
         )
     _children[child.pid] = child
     while child.poll() is None and not arguments_of(child.pid):
         time.sleep(0)  # the kernel says that a program has been started a moment before it shows its command line
-    _write_pid(_pid_file(cluster, server), child.pid)
+    _enter(cluster, server, child.pid)
     return child.pid
 
 
@@ -190,7 +190,7 @@ def start_and_wait(
     module: str = SERVE,
     on_listening: Callable[[int], None] | None = None,
 ) -> None:
-    """Start replicas and wait until each one listens.
+    """Start replicas and wait until each one listens; of the same that somebody else starts meanwhile one is enough.
 
     Raises LocalError that names the first one that died or stayed silent, with the last line of its log.
     """
@@ -205,7 +205,11 @@ def start_and_wait(
                 if on_listening is not None:
                     on_listening(server)
             elif not _runs(pid):
-                _pid_file(cluster, server).unlink(missing_ok=True)
+                _strike(cluster, server, pid)
+                other = replica_pid(cluster, server)
+                if other is not None and _is_started_with(other, module, arguments):
+                    pids[server] = other
+                    continue
                 reason = tail_of(log, sizes[server]).removeprefix("qunfs: ")
                 raise LocalError(f"server {server} did not start: {reason} (log: {log})")
             elif time.monotonic() > end:
@@ -221,8 +225,8 @@ def stop(cluster: "Cluster", servers: Sequence[int], seconds_max: float = STOP_S
         send_signal(pid, signal.SIGKILL)
     if wait_gone(stuck, STOP_SECONDS_MAX):
         raise LocalError(f"processes {stuck} survive SIGKILL: they wait for the disk; try again when it answers")
-    for server in running:
-        _pid_file(cluster, server).unlink(missing_ok=True)
+    for server, pid in running.items():
+        _strike(cluster, server, pid)
     return {server: pid in stuck for server, pid in running.items()}
 
 
@@ -273,12 +277,55 @@ def _pid_file(cluster: "Cluster", server: int) -> Path:
     return cluster.run_directory / f"server-{server}.pid"
 
 
-def _write_pid(path: Path, pid: int) -> None:
-    """In one step: a reader never sees half a number."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.write_text(f"{pid}\n", "ascii")
-    draft.replace(path)
+@contextlib.contextmanager
+def _writing(cluster: Cluster) -> Iterator[None]:
+    """Errors of the disk within the block are LocalErrors."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or cluster.directory
+        raise LocalError(f"cannot write {where} ({error.strerror}): free space or repair the disk") from error
+
+
+@contextlib.contextmanager
+def _pid_files(cluster: Cluster) -> Iterator[None]:
+    """Nobody else changes pid files within the block: of two that start a replica, one sees the other's."""
+    directory = os.open(cluster.run_directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
+
+
+def _enter(cluster: Cluster, server: int, pid: int) -> int:
+    """Name the process that runs a replica, unless another one does; whichever it is then."""
+    path = _pid_file(cluster, server)
+    with _writing(cluster):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(cluster), _pid_files(cluster):
+        running = replica_pid(cluster, server)
+        if running is not None and running != pid:
+            return running
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        draft.write_text(f"{pid}\n", "ascii")
+        draft.replace(path)  # in one step: a reader never sees half a number
+    return pid
+
+
+def _strike(cluster: Cluster, server: int, pid: int) -> None:
+    """A process runs a replica no more."""
+    path = _pid_file(cluster, server)
+    with contextlib.suppress(FileNotFoundError, ValueError), _pid_files(cluster):
+        if int(path.read_text("ascii")) == pid:
+            path.unlink()
+
+
+def _is_started_with(pid: int, module: str, arguments: Sequence[str]) -> bool:
+    """Whether a replica is what :func:`start` would start with these."""
+    words, last = arguments_of(pid), list(arguments)
+    called = ["-m", *module.split()]
+    return words[1 : 1 + len(called)] == called and words[len(words) - len(last) :] == last
 
 
 def _size(path: Path) -> int:

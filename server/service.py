@@ -1,6 +1,7 @@
 """The service loop of one replica: a batch of frames, one storage transaction, one commit, then the replies."""
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -27,6 +28,10 @@ IDLE_WAIT_S: Final = 5.0
 SYNC_TICK_S: Final = 0.05
 QUEUED_FOR_PEER_MAX: Final = 4096
 """Messages to a peer that is being dialled; the sync jobs behind them ask others when it does not answer."""
+COMPLAINT_EVERY_S: Final = 10.0
+"""How often the log says that a peer sends nonsense: it can call again at once, and the log is on a disk."""
+REPLY_BYTES_AT_ONCE: Final = 8 << 20
+"""Replies beyond this leave before the rest of a wake-up is looked at: short questions can have long answers."""
 
 ReplicaFactory = Callable[..., Replica]
 
@@ -51,6 +56,8 @@ class Service:
         self._for_peer: dict[int, list[bytes]] = {}
         self._started = time.monotonic()
         self._stopping = Stopping()
+        self._complained: dict[Peer, float] = {}
+        """When the log was last told of a malformed message of a peer."""
         self._last_tick = 0.0
         self._batches = 0
         self._frames = 0
@@ -80,9 +87,7 @@ class Service:
 
     def _tick(self) -> None:
         self._last_tick = time.monotonic()
-        sends = self._replica.tick(self._last_tick, time.time_ns())
-        self._store.commit()
-        self._dispatch(sends)
+        self._answer(self._replica.tick(self._last_tick, time.time_ns()))
 
     # ---- what the reactor tells
 
@@ -104,19 +109,40 @@ class Service:
         self._batches += 1
         self._frames += len(batch)
         sends: list[Send] = []
+        size = 0
+        done_with: set[Connection] = set()
         step, origins = self._replica.step, self._origins
         for connection, payload in batch:
-            if connection not in origins:  # it has ended
+            if connection not in origins or connection in done_with:  # it has ended
                 continue
             try:
-                sends += step(origins[connection], payload, now, wall_ns)
+                replies = step(origins[connection], payload, now, wall_ns)
             except MalformedMessage as error:
-                log.warning("%s sent a malformed message: %s", connection.peer, error)
-                if origins[connection].is_server:
-                    self._replica.malformed(connection.peer.index, str(error), wall_ns)
-                connection.close(f"malformed message: {error}")
+                done_with.add(connection)
+                self._refuse(connection, error, wall_ns)
+                continue
+            sends += replies
+            for reply in replies:
+                size += len(reply.payload)
+            if size > REPLY_BYTES_AT_ONCE:
+                self._answer(sends)
+                sends, size = [], 0
+                done_with.update([other for other, _ in batch if other.closed])
+        self._answer(sends)
+
+    def _answer(self, sends: list[Send]) -> None:
+        """Make everything so far durable, then send."""
         self._store.commit()
         self._dispatch(sends)
+
+    def _refuse(self, connection: Connection, error: MalformedMessage, wall_ns: int) -> None:
+        now = time.monotonic()
+        if now - self._complained.get(connection.peer, -math.inf) > COMPLAINT_EVERY_S:
+            self._complained[connection.peer] = now
+            log.warning("%s sent a malformed message: %s", connection.peer, error)
+        if connection.peer.kind == "server":
+            self._replica.malformed(connection.peer.index, str(error), wall_ns)
+        connection.close(f"malformed message: {error}")
 
     def on_closed(self, connection: Connection, reason: str) -> None:
         """A connection is over; what was to go out on it is moot."""

@@ -86,6 +86,7 @@ def _lock(directory: Path) -> int:
     lock = -1
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _sync_directory(directory.parent)  # or a power cut may take the new directory with all that is to be in it
         lock = os.open(directory / "owner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -25,6 +25,9 @@ class Owner(Protocol):
     unflushed: "list[Connection]"
     """Connections with output that nobody has tried to send yet."""
 
+    def connections_of(self, peer: Peer) -> int:
+        """How many connections a peer has: they share what one may have."""
+
     def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
         """Start to call back on these epoll events."""
 
@@ -154,7 +157,8 @@ class Connection:
                 self.flush()
             if not events & ~select.EPOLLOUT or self.closed:
                 return
-        received, size = 0, self._receive_bytes
+        received, size, batch = 0, self._receive_bytes, self._owner.batch
+        before = len(batch)
         try:
             while True:
                 ciphertext = self._recv(size)
@@ -163,11 +167,11 @@ class Connection:
                     self._end("lost inside a frame" if self._decoder.inside_frame() else "lost without a TLS end")
                     break
                 for payload in self._decoder.feed_untrusted(self._channel.open_untrusted(ciphertext)):
-                    self._owner.batch.append((self, payload))
+                    batch.append((self, payload))
                 if self._channel.ended:
                     self._end("closed by the peer")
                     break
-                if len(ciphertext) < size or received >= self._owner.network.receive_bytes_per_wakeup_max:
+                if len(ciphertext) < size or self._has_had_its_turn(received, len(batch) - before):
                     break
         except BlockingIOError:
             pass
@@ -176,6 +180,11 @@ class Connection:
         except MalformedMessage as error:
             self._end(str(error))
         self.bytes_in += received
+
+    def _has_had_its_turn(self, received: int, frames: int) -> bool:
+        network = self._owner.network
+        share = received * self._owner.connections_of(self.peer)
+        return frames >= network.frames_per_wakeup or share >= network.receive_bytes_per_wakeup_max
 
     def _send_rest(self, unsent: memoryview) -> bool:
         """Whether the socket took all of the ciphertext left from before."""
@@ -196,7 +205,9 @@ class Connection:
 
     def _check_backlog(self) -> None:
         backlog = self._queued_bytes + (0 if self._unsent is None else len(self._unsent))
-        if backlog > self._owner.network.output_bytes_max:
+        most = self._owner.network.output_bytes_max
+        share = most // max(1, self._owner.connections_of(self.peer))
+        if backlog > min(most, max(share, 2 * self._frame_bytes_max)):
             self._end(f"too slow: {backlog} bytes of output wait for it")
 
     def _end(self, reason: str) -> None:

@@ -6,6 +6,7 @@ itself: a pass through trio for each of the replies costs more than the replies 
 """
 
 import logging
+import math
 import os
 import random
 import select
@@ -71,6 +72,9 @@ class QuClient:
         self._connections: dict[int, Connection] = {}
         self._down: dict[int, str] = {}
         self._redial: dict[int, tuple[float, float]] = {}
+        """When to call a server next, and how long it waits between two calls by now."""
+        self._reached: dict[int, float] = {}
+        """Since when a server has been connected."""
         self._waiters: dict[int, _Waiter] = {}
         self._bytes_closed = 0
         self._reported = WAIT_REPORT_S
@@ -165,7 +169,7 @@ class QuClient:
         server = connection.peer.index
         self._connections[server] = connection
         self._polls[connection] = self._poll_of(connection.fileno())
-        self._redial.pop(server, None)
+        self._reached[server] = time.monotonic()
         if self._down.pop(server, None) is not None:
             log.info("server %d is back", server)
         self._client.connected(server, time.monotonic())
@@ -176,10 +180,14 @@ class QuClient:
         now = time.monotonic()
         self._client.wall_ns = time.time_ns()
         receive = self._client.receive
+        malformed: set[int] = set()
         for connection, payload in batch:
+            if connection.peer.index in malformed:  # of nothing else that it said is anything believed
+                continue
             try:
                 receive(connection.peer.index, payload, now)
             except MalformedMessage as error:
+                malformed.add(connection.peer.index)
                 log.warning("%s sent a malformed message: %s", connection.peer, error)
                 self._client.malformed(connection.peer.index, str(error))
                 connection.close(f"malformed message: {error}")
@@ -202,9 +210,12 @@ class QuClient:
         if server not in self._down:
             log.warning("server %d cannot be reached: %s", server, reason)
         self._down[server] = reason
+        now = time.monotonic()
+        if now - self._reached.pop(server, now) > REDIAL_MAX_S:  # who hangs up at once gets no fresh start for it
+            self._redial.pop(server, None)
         _, wait = self._redial.get(server, (0.0, REDIAL_FIRST_S / 2))
         wait = min(REDIAL_MAX_S, 2 * wait)
-        self._redial[server] = (time.monotonic() + wait, wait)
+        self._redial[server] = (now + wait, wait)
         self._heard_of_one()
 
     def _heard_of_one(self) -> None:
@@ -339,7 +350,7 @@ class QuClient:
             self._client.tick(now)
         for server, (at, wait) in list(self._redial.items()):
             if at <= now and server not in self._connections:
-                self._redial[server] = (now + 3600.0, wait)
+                self._redial[server] = (math.inf, wait)
                 self._dial(server)
         self._report_waiting()
 

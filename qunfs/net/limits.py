@@ -11,13 +11,17 @@ class NetworkLimits:
     """One recv(2); larger buffers cost page faults on every small message."""
 
     receive_bytes_per_wakeup_max: int = 1024 * 1024
-    """A busy peer yields to the others after this much; the rest stays in its socket."""
+    """A busy peer, with all its connections, yields to the others after this much; the rest stays in its sockets."""
+
+    frames_per_wakeup: int = 1024
+    """A connection yields after so many frames as well: small ones cost far more time and memory than bytes."""
 
     output_batch_bytes: int = 1024 * 1024
     """Output queued beyond this is encrypted at once instead of at the end of the wake-up."""
 
     output_bytes_max: int = 64 * 1024 * 1024
-    """Unsent output of one connection; a peer that reads slower than this allows is closed."""
+    """Unsent output of one peer, each of its connections having its part, but two frames at least; a connection that
+    is read slower than this allows is closed."""
 
     handshake_seconds_max: float = 10.0
     """Connecting, TLS and the greeting together; an honest one needs milliseconds."""

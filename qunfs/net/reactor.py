@@ -213,6 +213,10 @@ class Reactor:
         """Whether this peer may have one more connection."""
         return self._connections_of[peer] < self.network.connections_per_peer_max
 
+    def connections_of(self, peer: Peer) -> int:
+        """How many connections a peer has."""
+        return self._connections_of[peer]
+
     def established(self, handshake: Handshake, connection: Connection) -> None:
         """A handshake has become a connection."""
         self._forget(handshake)

@@ -62,10 +62,11 @@ class Limits:
     """Duplicate-cache entries kept per client in a home object."""
 
     waiting_requests_max: int = 4096
-    """Requests parked at a replica while object syncs run; more are refused as BUSY."""
+    """Requests parked at a replica while object syncs run; more are refused as BUSY, and of one client no more than
+    are left for all others."""
 
     sync_jobs_max: int = 256
-    """Object syncs under way at one replica."""
+    """Object syncs under way at one replica; for one client no more than are left for all others."""
 
     staged_bytes_max: int = 256 * 1024 * 1024
     """Synced versions that wait for the request that needs them."""

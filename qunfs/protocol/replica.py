@@ -5,7 +5,7 @@ commits, and only then sends: no history that is not yet durable leaves the repl
 version which this replica lacks is parked until object sync has fetched it, and then runs again from the start.
 """
 
-from collections import OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -118,6 +118,8 @@ class Replica:
         self._sync = Synchroniser(server, quorums, store, limits)
         self._parked: dict[JobKey, list[_Parked]] = {}
         self._parked_count = 0
+        self._parked_of: Counter[int] = Counter()
+        """How many of the parked requests are each client's."""
         self._vouched: OrderedDict[LogicalTimestamp, tuple[Candidate, bytes]] = OrderedDict()
         self._answers: OrderedDict[LogicalTimestamp, tuple[Candidate, bytes]] = OrderedDict()
         self._rate = RepairRate()
@@ -366,19 +368,20 @@ class Replica:
             return self._fail(record)
         known = self._vouched.get(record.lt)
         if known is None or known[0] != record:
-            return self._park(origin, payload, [self._sync.want_vouched(record, message.hosts, now)])
+            return self._park(origin, payload, [self._sync.want_vouched(record, message.hosts, now, origin.principal)])
         answer = known[1]
         if record.kind is not Kind.BARRIER:
             lacking = [obj for obj in record.objects if not self.store.has_version(obj, record.lt)]
             if lacking:
-                jobs = [self._sync.want_version(obj, record.lt, message.hosts, answer, now) for obj in lacking]
+                wanted, hosts, asker = record.lt, message.hosts, origin.principal
+                jobs = [self._sync.want_version(obj, wanted, hosts, answer, now, asker) for obj in lacking]
                 return self._park(origin, payload, jobs)
         self._vouched.pop(record.lt)
         return self._accept(record, {}, answer, None)
 
     def _vouch(self, question: Vouch) -> VouchReply:
         record = self.store.history(question.obj).find(question.lt)
-        if record is None or not _is_in_all(record, self._own(record)):
+        if record is None or not record.objects or not _is_in_all(record, self._own(record)):
             return VouchReply(b"")
         answer = b"" if record.kind is Kind.BARRIER else self.store.answer(question.obj, question.lt)
         if record.kind is Kind.METHOD and not answer:
@@ -406,15 +409,17 @@ class Replica:
                 hosts = 0
                 for history, mask in view.groups:
                     hosts |= mask if history.find(target) is not None else 0
-                jobs.append(self._sync.want_version(view.obj, target, hosts, b"", now))
+                jobs.append(self._sync.want_version(view.obj, target, hosts, b"", now, origin.principal))
         return self._park(origin, payload, jobs)
 
     def _park(self, origin: Origin, payload: bytes, jobs: Sequence[JobKey | None]) -> UpdateReply | None:
         keys = {key for key in jobs if key is not None}
-        if None in jobs or self._parked_count >= self.limits.waiting_requests_max:
+        free = self.limits.waiting_requests_max - self._parked_count
+        if None in jobs or self._parked_of[origin.principal] >= free:
             return UpdateReply(Status.BUSY)
         parked = _Parked(origin, payload, set(keys))
         self._parked_count += 1
+        self._parked_of[origin.principal] += 1
         for key in keys:
             self._parked.setdefault(key, []).append(parked)
         return None
@@ -440,13 +445,14 @@ class Replica:
             if len(self._vouched) > self.limits.waiting_requests_max:
                 self._vouched.popitem(last=False)
         sends: list[Send] = []
-        key = (job.obj, job.target, job.record is not None)
+        key = (job.obj, job.target, job.record)
         for parked in self._parked.pop(key, []):
             parked.waits.discard(key)
             parked.failed |= not finished.success
             if parked.waits:
                 continue
             self._parked_count -= 1
+            self._parked_of[parked.origin.principal] -= 1
             if parked.failed:
                 sends.append(Send(parked.origin, -1, self._sync_failed(parked.payload)))
             else:

@@ -5,6 +5,7 @@ net difference from a version the asker has, in chunks that are agreed on one by
 others a digest of them.  Nothing waits here: replies and ticks move the jobs on, and the replica carries on meanwhile.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -58,6 +59,8 @@ class Job:
     target: LogicalTimestamp
     hosts: list[int]
     give_up: float
+    asker: int
+    """The client whose request it began for."""
     record: Candidate | None = None
     answer: bytes = b""
     """The answer stored with the version; of a vouching, the answer vouched for."""
@@ -93,7 +96,8 @@ class Finished:
     success: bool
 
 
-JobKey = tuple[int, LogicalTimestamp, bool]
+JobKey = tuple[int, LogicalTimestamp, Candidate | None]
+"""With the record to be vouched for: anybody can make up another one of the same time."""
 
 
 class Synchroniser:
@@ -102,6 +106,8 @@ class Synchroniser:
     def __init__(self, server: int, quorums: QuorumSystem, store: StoreView, limits: Limits) -> None:
         self._server, self._quorums, self._store, self._limits = server, quorums, store, limits
         self._jobs: dict[JobKey, Job] = {}
+        self._jobs_of: Counter[int] = Counter()
+        """How many of them each client has begun."""
         self._numbers: dict[int, tuple[JobKey, int]] = {}
         self._next_number = 1
         self._late: dict[int, float] = {}
@@ -114,17 +120,21 @@ class Synchroniser:
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def want_version(self, obj: int, target: LogicalTimestamp, hosts: int, answer: bytes, now: float) -> JobKey | None:
+    def want_version(
+        self, obj: int, target: LogicalTimestamp, hosts: int, answer: bytes, now: float, asker: int = 0
+    ) -> JobKey | None:
         """Have a version fetched from the hosts; the key of the job, None when too many are under way."""
-        key = (obj, target, False)
+        key = (obj, target, None)
         bases = [lt for lt in self._store.kept(obj)[:1] if lt != ZERO_TIMESTAMP]
-        job = Job(obj, target, self._others(hosts), now + GIVE_UP_S, answer=answer, bases=[*bases, ZERO_TIMESTAMP])
+        job = Job(
+            obj, target, self._others(hosts), now + GIVE_UP_S, asker, answer=answer, bases=[*bases, ZERO_TIMESTAMP]
+        )
         return self._begin(key, job, now)
 
-    def want_vouched(self, record: Candidate, hosts: int, now: float) -> JobKey | None:
+    def want_vouched(self, record: Candidate, hosts: int, now: float, asker: int = 0) -> JobKey | None:
         """Have a record vouched for by the hosts; the key of the job, None when too many are under way."""
-        key = (record.objects[0], record.lt, True)
-        job = Job(record.objects[0], record.lt, self._others(hosts), now + GIVE_UP_S, record=record)
+        key = (record.objects[0], record.lt, record)
+        job = Job(record.objects[0], record.lt, self._others(hosts), now + GIVE_UP_S, asker, record)
         return self._begin(key, job, now)
 
     def _others(self, hosts: int) -> list[int]:
@@ -134,8 +144,9 @@ class Synchroniser:
 
     def _begin(self, key: JobKey, job: Job, now: float) -> JobKey | None:
         if key not in self._jobs:
-            if len(self._jobs) >= self._limits.sync_jobs_max:
-                return None
+            if self._jobs_of[job.asker] >= self._limits.sync_jobs_max - len(self._jobs):
+                return None  # as many as are left for all others
+            self._jobs_of[job.asker] += 1
             self._jobs[key] = job
             self._ask_enough(key, job, now)
         return key
@@ -290,6 +301,7 @@ class Synchroniser:
 
     def _finish(self, key: JobKey, job: Job, success: bool) -> Finished:
         del self._jobs[key]
+        self._jobs_of[job.asker] -= 1
         self._forget_numbers(job)
         self.completed += success
         return Finished(job, success)

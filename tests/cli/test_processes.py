@@ -1,13 +1,14 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from qunfs import processes
+from qunfs import cluster, processes
 from qunfs.cluster import Cluster
 from qunfs.protocol.errors import LocalError
 
@@ -100,6 +101,55 @@ def test_a_second_process_for_the_same_replica_is_refused(made: Cluster, running
     with pytest.raises(LocalError, match="server 0 runs already as process"), processes.registered(made, 0):
         pytest.fail("registered twice")
     assert processes.replica_pid(made, 0) is not None
+
+
+def test_a_replica_that_another_has_started_meanwhile_is_left_alone_and_still_found(
+    made: Cluster, running: Callable[..., None]
+) -> None:
+    running(0)
+    first = processes.replica_pid(made, 0)
+    running(0)  # whoever calls this has looked before the first was there
+    assert first is not None
+    assert processes.replica_pid(made, 0) == first
+
+
+def test_another_kind_of_replica_is_refused_and_the_running_one_still_found(
+    made: Cluster, running: Callable[..., None]
+) -> None:
+    running(0)
+    first = processes.replica_pid(made, 0)
+    with pytest.raises(LocalError, match=f"server 0 did not start: .*runs already as process {first}"):
+        running(0, kind="stubborn")
+    assert first is not None
+    assert processes.replica_pid(made, 0) == first
+
+
+def test_two_that_start_a_replica_at_once_find_the_same_one(
+    made: Cluster, running: Callable[..., None], fake_replica: str
+) -> None:
+    starts = [
+        threading.Thread(
+            target=processes.start_and_wait, args=(made, [2, 4], ["works"]), kwargs={"module": fake_replica}
+        )
+        for _ in range(3)
+    ]
+    for start in starts:
+        start.start()
+    for start in starts:
+        start.join()
+    for server in (2, 4):
+        pid = processes.replica_pid(made, server)
+        assert pid is not None
+        assert processes.listens(pid, made.servers[server].port)
+    running()
+
+
+@pytest.mark.parametrize("what", ["log", "run"])
+def test_what_cannot_be_written_is_said_in_one_line(tmp_path: Path, what: str, fake_replica: str) -> None:
+    broken = cluster.create(tmp_path / "c", b=0)
+    (broken.directory / what).write_text("a file where a directory has to be")
+    with pytest.raises(LocalError, match=f"cannot write .*/{what}"):
+        processes.start_and_wait(broken, [0], ["dies"], module=fake_replica)
 
 
 def test_relative_arguments_are_seen_from_the_process(tmp_path: Path) -> None:

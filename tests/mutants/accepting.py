@@ -32,21 +32,30 @@ def accepted_on_the_first_object_only() -> None:
     )
 
 
-@mutant("no history that is not durable leaves the server", SERVER, "tests/protocol/test_rules_persist.py")
+PERSIST = "tests/protocol/test_rules_persist.py"
+
+
+@mutant("no history that is not durable leaves the server", SERVER, PERSIST)
 def send_before_persist() -> None:
     """Replies go out before the commit."""
     rewrite(
-        s.Service.on_frames,
+        s.Service._answer,
         ("self._store.commit()\n    self._dispatch(sends)", "self._dispatch(sends)\n    self._store.commit()"),
     )
 
 
-@mutant("no history that is not durable leaves the server", SERVER, "tests/protocol/test_rules_persist.py")
+@mutant("no history that is not durable leaves the server", SERVER, PERSIST)
 def send_before_persist_on_ticks() -> None:
-    """What time brings about goes out before the commit."""
+    """What time brings about goes out without a commit."""
+    rewrite(s.Service._tick, ("self._answer(", "self._dispatch("))
+
+
+@mutant("no history that is not durable leaves the server", SERVER, "tests/store/test_service.py")
+def send_the_first_part_before_persist() -> None:
+    """Of a wake-up with much to answer, the first part goes out without a commit."""
     rewrite(
-        s.Service._tick,
-        ("self._store.commit()\n    self._dispatch(sends)", "self._dispatch(sends)\n    self._store.commit()"),
+        s.Service.on_frames,
+        ("self._answer(sends)\n            sends, size", "self._dispatch(sends)\n            sends, size"),
     )
 
 

@@ -82,10 +82,27 @@ def adoption_on_the_client_s_word() -> None:
     rewrite(
         r.Replica._adopt,
         (
-            "return self._park(origin, payload, [self._sync.want_vouched(record, message.hosts, now)])",
+            "return self._park("
+            "origin, payload, [self._sync.want_vouched(record, message.hosts, now, origin.principal)])",
             "known = (record, b'?'); self._vouched[record.lt] = known",
         ),
     )
+
+
+FAIR = f"{RULES}::test_one_client_does_not_take_what_others_need_to_adopt"
+
+
+@mutant("of one client no more than is left for all others", ADOPTION, FAIR)
+def syncs_for_whoever_comes_first() -> None:
+    """One client may have all object syncs under way that a replica allows."""
+    share = "self._jobs_of[job.asker] >= self._limits.sync_jobs_max - len(self._jobs)"
+    rewrite(y.Synchroniser._begin, (share, "len(self._jobs) >= self._limits.sync_jobs_max"))
+
+
+@mutant("of one client no more than is left for all others", ADOPTION, FAIR)
+def parking_for_whoever_comes_first() -> None:
+    """One client may have all requests parked that a replica allows."""
+    rewrite(r.Replica._park, ("self._parked_of[origin.principal] >= free", "free <= 0"))
 
 
 @mutant("they vouch identically", ADOPTION, f"{SYNCING}::test_vouchers_must_agree_on_record_and_answer")

@@ -133,6 +133,45 @@ def test_a_busy_peer_yields_to_the_others(bench: Any) -> None:
     bench.until(lambda: len(server.payloads) == 101, client, server)
 
 
+def test_a_peer_has_no_more_turns_for_having_more_connections(bench: Any) -> None:
+    server = bench.server(network=NetworkLimits(receive_bytes=20_000, receive_bytes_per_wakeup_max=16 * 20_000))
+    client = bench.client("client-1")
+    ends = [bench.connect(client, server) for _ in range(16)]
+    for at_client, _ in ends:
+        for _ in range(64):
+            at_client.send(bytes(1000))
+        at_client.flush()
+    wait_readable(*(at_server._fd for _, at_server in ends))
+    server.poll()
+    assert 0 < len(server.payloads) <= 16 * 20
+    bench.until(lambda: len(server.payloads) == 16 * 64, client, server)
+
+
+def test_small_frames_are_taken_in_by_and_by(bench: Any) -> None:
+    server = bench.server(network=NetworkLimits(receive_bytes=1024, frames_per_wakeup=100))
+    at_client, at_server = bench.connect(client := bench.client(), server)
+    for _ in range(10_000):
+        at_client.send(b"")
+    at_client.flush()
+    wait_readable(at_server._fd)
+    server.poll()
+    assert 0 < len(server.payloads) <= 2 * 16 * 1024 // 4  # records are opened whole
+    bench.until(lambda: len(server.payloads) == 10_000, client, server)
+
+
+def test_a_peer_has_no_more_unsent_output_for_having_more_connections(bench: Any) -> None:
+    server, client = bench.server(network=NetworkLimits(output_batch_bytes=64 * 1024)), bench.client()
+    slow = [bench.connect(client, server)[1] for _ in range(8)]
+    sent = 0
+    while not slow[0].closed:
+        assert sent < 40 * 1024 * 1024, "as much as for the only connection of a peer"
+        slow[0].send(bytes(64 * 1024))
+        sent += 64 * 1024
+        server.poll()
+    assert sent > 2 * FRAME_MAX
+    assert not any(connection.closed for connection in slow[1:])
+
+
 def test_too_large_a_frame_is_the_senders_own_error(bench: Any) -> None:
     server, client = bench.server(), bench.client()
     at_client, _ = bench.connect(client, server)

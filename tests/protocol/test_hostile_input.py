@@ -17,8 +17,9 @@ from qunfs.protocol.history import (
     method,
     parse_history_untrusted,
 )
-from qunfs.protocol.messages import Query, QueryItem, Status, Sync, Vouch, pack_update, pack_update_body
+from qunfs.protocol.messages import Query, QueryItem, Status, Sync, Vouch, VouchReply, pack_update, pack_update_body
 from qunfs.protocol.replica import Origin
+from qunfs.protocol.wire import parse_reply_untrusted
 from tests.protocol.scripted import A, Scripted, altered
 from tests.simulation.clock import WALL_ORIGIN_NS
 
@@ -64,6 +65,14 @@ def test_only_servers_ask_for_contents_and_records() -> None:
     for question in (Vouch(A, ZERO.lt), Sync(A, ZERO.lt, ZERO.lt, b"", True)):
         with pytest.raises(MalformedMessage):
             world.replicas[0].step(CLIENT, question.pack(1), 0.0, WALL_ORIGIN_NS)
+
+
+def test_nobody_vouches_for_the_initial_candidate() -> None:
+    """Every object has it and no record of it touches one: whoever asks is no correct server, and must stop nobody."""
+    world = Scripted(liar=False)
+    for time in (0.0, 1.0):
+        (send,) = world.replicas[0].step(Origin(True, 5, 1), Vouch(A, ZERO.lt).pack(7), time, WALL_ORIGIN_NS)
+        assert parse_reply_untrusted(send.payload) == (7, VouchReply(b""))
 
 
 def test_a_query_gets_no_more_than_a_reply_can_hold() -> None:

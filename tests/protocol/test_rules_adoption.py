@@ -1,6 +1,9 @@
 """Vouched adoption and object sync, as replicas do it among each other (DESIGN, "Object sync", "Inline repair")."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+
+import pytest
 
 from qunfs.protocol.history import (
     ZERO,
@@ -24,6 +27,7 @@ from tests.protocol.scripted import A, B, Scripted
 
 QUORUM = range(5)
 CLIENT = Origin(False, 1, 1)
+OTHER_CLIENT = Origin(False, 2, 2)
 
 
 def _joint(world: Scripted, servers: tuple[int, ...] = (0, 1, 2, 3)) -> Candidate:
@@ -72,6 +76,32 @@ def test_what_nobody_holds_is_not_adopted() -> None:
         reply = parse_reply_untrusted(payload, (made_up.objects,), 6)[1]
         assert reply.status is Status.FAIL  # type: ignore[union-attr]
         assert world.history(5, A).records == (ZERO,)
+
+
+def _invented(time: int) -> Candidate:
+    return barrier(LogicalTimestamp(time, 1, 1, b"i" * 32), (A,), (ZERO.lt,))
+
+
+@pytest.mark.parametrize("times", [range(1, 1 + 2 * DEFAULT_LIMITS.sync_jobs_max), [1] * 10_000])
+def test_one_client_does_not_take_what_others_need_to_adopt(times: Sequence[int]) -> None:
+    """Whose questions a silent server keeps open, be they many or one that many requests wait for."""
+    world = Scripted((A, B), liar=False)
+    record = _joint(world)
+    for time in times:
+        _step(world, 5, CLIENT, Adopt(_invented(time), 0b1111).pack(3))
+    (payload,) = world.deliver(5, OTHER_CLIENT, Adopt(record, 0b1111).pack(3))
+    reply = parse_reply_untrusted(payload, (record.objects,), 6)[1]
+    assert reply.status is Status.ACCEPTED  # type: ignore[union-attr]
+
+
+def test_a_made_up_record_of_the_same_time_keeps_nobody_from_adopting_the_real_one() -> None:
+    world = Scripted((A, B), liar=False)
+    record = _joint(world)
+    made_up = method(record.lt, record.objects, (LogicalTimestamp(0, 0, 1, b"a" * 32),) * 2)
+    _step(world, 5, CLIENT, Adopt(made_up, 0b1111).pack(3))  # and nobody answers
+    (payload,) = world.deliver(5, OTHER_CLIENT, Adopt(record, 0b1111).pack(3))
+    reply = parse_reply_untrusted(payload, (record.objects,), 6)[1]
+    assert reply.status is Status.ACCEPTED  # type: ignore[union-attr]
 
 
 def test_no_adoption_over_something_later() -> None:

@@ -70,6 +70,22 @@ def test_a_closed_store_opens_again_with_everything(data, durability, another_bo
     store.close()
 
 
+def test_a_new_data_directory_is_on_the_disk_with_its_name_in_the_one_above(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a power cut could take all of it, and what then starts in its place has forgotten what it answered."""
+    synced: set[str] = set()
+    sync = os.fsync
+
+    def noted(file: int) -> None:
+        synced.add(os.readlink(f"/proc/self/fd/{file}"))
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    open_store(data, GENESIS).close()
+    assert {str(data), str(data.parent)} <= synced
+
+
 @pytest.mark.parametrize("durability", ["sync", "async"])
 def test_a_killed_store_opens_again_with_everything(data, durability):
     killed(data, durability)
