@@ -278,7 +278,7 @@ def _pid_file(cluster: "Cluster", server: int) -> Path:
 
 
 @contextlib.contextmanager
-def _writing(cluster: Cluster) -> Iterator[None]:
+def _writing(cluster: "Cluster") -> Iterator[None]:
     """Errors of the disk within the block are LocalErrors."""
     try:
         yield
@@ -288,7 +288,7 @@ def _writing(cluster: Cluster) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _pid_files(cluster: Cluster) -> Iterator[None]:
+def _pid_files(cluster: "Cluster") -> Iterator[None]:
     """Nobody else changes pid files within the block: of two that start a replica, one sees the other's."""
     directory = os.open(cluster.run_directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -298,7 +298,7 @@ def _pid_files(cluster: Cluster) -> Iterator[None]:
         os.close(directory)
 
 
-def _enter(cluster: Cluster, server: int, pid: int) -> int:
+def _enter(cluster: "Cluster", server: int, pid: int) -> int:
     """Name the process that runs a replica, unless another one does; whichever it is then."""
     path = _pid_file(cluster, server)
     with _writing(cluster):
@@ -313,7 +313,7 @@ def _enter(cluster: Cluster, server: int, pid: int) -> int:
     return pid
 
 
-def _strike(cluster: Cluster, server: int, pid: int) -> None:
+def _strike(cluster: "Cluster", server: int, pid: int) -> None:
     """A process runs a replica no more."""
     path = _pid_file(cluster, server)
     with contextlib.suppress(FileNotFoundError, ValueError), _pid_files(cluster):

@@ -281,7 +281,7 @@ async def test_the_id_of_what_is_gone_is_never_taken(house, root):
     assert (await house.service.remove(ALICE, root, b"f")).status is OK
     assert (await house.service.rmdir(ALICE, root, b"d")).status is OK
     other = house.other()
-    other.service._new_file, other.service._new_directory = lambda _directory: file, lambda: directory
+    other.service._new_file, other.service._new_directory = lambda _parent: file, lambda _parent: directory
     assert (await other.service.create(BOB, root, b"g", GUARDED)).status is not OK
     assert (await other.service.symlink(BOB, root, b"g", sattr3(), b"t")).status is not OK
     assert (await other.service.mkdir(BOB, root, b"g")).status is not OK
