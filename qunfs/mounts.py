@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from qunfs.processes import arguments_of, canonical, followed, names_path, wait_gone
+from qunfs.processes import arguments_of, canonical, followed, names_path, path_in, wait_gone
 from qunfs.protocol.errors import LocalError
 
 if TYPE_CHECKING:
@@ -115,15 +115,29 @@ def mounted_below(directory: Path) -> list[Path]:
     return list(reversed(found))
 
 
+_OPTIONS_WITH_VALUES: Final = ("--client", "--contents", "--wait", "-o", "--report-to")
+
+
 def daemons_of(mountpoint: Path) -> list[int]:
     """The processes that serve a mount point or are about to: none, or one."""
     found = []
     for name in os.listdir("/proc"):
         words = arguments_of(int(name)) if name.isdigit() and int(name) != os.getpid() else []
         ours = any(word == "qunfs.cli.main" or Path(word).name == "qunfs" for word in words)
-        if ours and "mount" in words and names_path(int(name), mountpoint):
+        if ours and "mount" in words and path_in(int(name), _mountpoints_in(words), mountpoint):
             found.append(int(name))
     return found
+
+
+def _mountpoints_in(words: Sequence[str]) -> Iterator[str]:
+    """What a mount's command line has behind the cluster's directory, less options and their values."""
+    before, seen = "", 0
+    for word in words[words.index("mount") + 1 :]:
+        if not word.startswith("-") and before not in _OPTIONS_WITH_VALUES:
+            seen += 1
+            if seen > 1:
+                yield word
+        before = word
 
 
 def unmount(

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -77,12 +77,17 @@ def followed(path: Path) -> Path:
 
 def names_path(pid: int, path: Path) -> bool:
     """Whether an argument of a process is ``path``; relative ones are seen from the process's directory."""
+    return path_in(pid, arguments_of(pid)[1:], path)
+
+
+def path_in(pid: int, words: Iterable[str], path: Path) -> bool:
+    """Whether one of some arguments of a process is ``path``."""
     try:
         start = os.readlink(f"/proc/{pid}/cwd")
     except OSError:
         start = "/"
     wanted = canonical(path)
-    return any(canonical(word, start) == wanted for word in arguments_of(pid)[1:] if Path(word).name == wanted.name)
+    return any(canonical(word, start) == wanted for word in words if Path(word).name == wanted.name)
 
 
 def wait_gone(pids: Sequence[int], seconds_max: float) -> list[int]:

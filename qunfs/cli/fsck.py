@@ -1,6 +1,7 @@
 """``qunfs fsck``: check the whole namespace, and repair it."""
 
 import json
+import shlex
 import signal
 import time
 from collections.abc import Callable
@@ -115,7 +116,8 @@ def _run(
 
     def no_answer(core: QuClient) -> LocalError:
         waiting = core.waiting(0.0) or "no answer from the replicas"
-        return LocalError(f"{waiting}; see: qunfs status {loaded.directory}")
+        where = shlex.quote(str(loaded.directory))
+        return LocalError(f"{waiting}; start what does not run: qunfs up {where}, or see: qunfs status {where}")
 
     async def expect_quorum(core: QuClient, service: MetadataService) -> None:
         """One operation that needs one: what it waits for is known only while it waits."""
@@ -230,7 +232,8 @@ def _tell(report: "Report") -> None:
         _tell_replicas(report)
     counted = f"{report.directories} directories, {report.files} other objects, {report.entries} names"
     repaired = len(report.faults) - report.left
-    print(f"{counted}: " + (f"{repaired} faults repaired, {report.left} left" if report.faults else "no faults"))
+    found = f"{repaired} of {len(report.faults)} faults repaired, {report.left} left" if report.faults else "no faults"
+    print(f"{counted}: {found}")
 
 
 def _tell_replicas(report: "Report") -> None:

@@ -49,8 +49,12 @@ def mount(
 
     Exit codes: 0 mounted (with -f: unmounted), 1 not mounted (one line says why), 2 wrong usage.
     """
-    from qunfs.cli.mount_request import prepare
+    from qunfs.cli.mount_request import parse_options, prepare, typed_options
 
+    try:
+        typed_options(parse_options(options or []))
+    except LocalError as error:
+        raise typer.BadParameter(str(error)) from error
     request = prepare(directory, mountpoint, client, contents, options or [], wait)
     if foreground:
         from qunfs.cli.mount_process import serve

@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import os
 import secrets
+import shlex
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -201,7 +202,11 @@ async def _give_up(request: MountRequest, core: "QuClient") -> None:
     """Raises LocalError when the time is over: what an operation waits for is known only while it waits."""
     await trio.sleep(request.wait_seconds)
     reason = core.waiting(0.0) or "no answer from the replicas"
-    raise LocalError(f"{reason}, after {request.wait_seconds:.0f} s; see: qunfs status {request.cluster.directory}")
+    where = shlex.quote(str(request.cluster.directory))
+    raise LocalError(
+        f"{reason}, after {request.wait_seconds:.0f} s; start what does not run: qunfs up {where}, "
+        f"or see: qunfs status {where}"
+    )
 
 
 async def _report_waiting(core: "QuClient", announce: Announce) -> None:

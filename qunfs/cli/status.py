@@ -70,7 +70,7 @@ def status(
     if any(row["state"] == NOT_RUNNING for row in replicas):
         out.print(f"start what does not run: qunfs up {shlex.quote(str(loaded.directory))}", soft_wrap=True)
     for record in records:
-        doing = f"waits: {record.waiting}" if record.waiting else "works"
+        doing = f"waits: {record.waiting}" if record.waiting else "works" if waiting is None else "would wait, too"
         out.print(f"{record.mountpoint} (process {record.pid}, {record.client}) {doing}", soft_wrap=True)
     for record in abandoned:
         point = Path(record.mountpoint)
@@ -196,9 +196,11 @@ def _table(rows: Sequence[dict[str, Any]]) -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("replica", "address", "process", "state", "durability", "up")
+    table = Table()
+    for name in ("replica", "address", "process", "state", "durability", "up"):
+        table.add_column(name, overflow="fold")
     for name in FIGURES:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for row in rows:
         known = ("server", "address", "pid", "state", "durability")
         cells = ["-" if row.get(key) is None else escape(str(row[key])) for key in known]

@@ -59,7 +59,9 @@ def create(
 
 def _check_arguments(quorums: QuorumSystem, names: Sequence[str], addresses: Sequence[tuple[str, int]]) -> None:
     if quorums.n > DEFAULT_LIMITS.servers_max:
-        raise LocalError(f"{quorums.n} servers are too many; choose b and t for at most {DEFAULT_LIMITS.servers_max}")
+        raise LocalError(
+            f"{quorums.n} servers are too many; choose b and t so that 3t+2b+1 is at most {DEFAULT_LIMITS.servers_max}"
+        )
     if not 1 <= len(names) <= CLIENTS_MAX or len(set(names)) < len(names):
         raise LocalError(f"a cluster needs 1 to {CLIENTS_MAX} clients with different names")
     for name in names:

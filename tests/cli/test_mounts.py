@@ -93,7 +93,20 @@ def test_a_process_serves_a_mount_point_when_its_command_line_says_so(tmp_path: 
         child.stdout.readline()
         assert mounts.daemons_of(tmp_path / "m") == [child.pid]
         assert mounts.daemons_of(tmp_path / "n") == []
+        assert mounts.daemons_of(tmp_path / "c") == []
         child.communicate()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["mount", "c", "m"],
+        ["mount", "-o", "nocto", "c", "--client", "x", "m", "-f"],
+        ["mount", "/c", "m", "--client=x", "--foreground", "--report-to", "5"],
+    ],
+)
+def test_a_mount_point_is_what_stands_behind_the_cluster_directory(words: list[str]) -> None:
+    assert list(mounts._mountpoints_in(["qunfs", *words])) == ["m"]
 
 
 def test_this_process_serves_nothing() -> None:

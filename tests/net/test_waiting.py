@@ -11,6 +11,13 @@ def test_too_few_servers() -> None:
     assert told == "4 of 6 servers answer and 5 are needed; missing 2: no answer; 4: refused"
 
 
+def test_a_server_is_named_once_and_not_all_of_many() -> None:
+    missing = {server: f"server {server} at 127.0.0.1:{server}: refused" for server in range(11)}
+    told = no_quorum(threshold(2), missing)
+    assert told is not None
+    assert told.endswith("missing " + "; ".join(f"{s}: 127.0.0.1:{s}: refused" for s in range(5)) + "; and 6 more")
+
+
 def test_enough_servers_that_are_no_quorum() -> None:
     """Four sites of four, three of three: as many as make a quorum elsewhere do not where two sites lack two each."""
     sites = recursive_threshold([(0, 1), (0, 1)])

@@ -140,7 +140,7 @@ def table_of(records: Sequence[Figures], columns: Sequence[Column]) -> "Table":
 
     table = Table()
     for name, _ in columns:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for one in records:
         table.add_row(*[cell(one) for _, cell in columns])
     return table
