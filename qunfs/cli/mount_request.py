@@ -67,10 +67,10 @@ def prepare(
     _require_directory(mountpoint)
     if processes.followed(loaded.directory).is_relative_to(mountpoint):
         raise LocalError(f"{mountpoint}: the cluster's directory would be covered by the mount; choose another place")
-    if os.path.exists("/dev/fuse") and not os.access("/dev/fuse", os.R_OK | os.W_OK):
-        raise LocalError("/dev/fuse: this user may not use it; allow it (chmod 666 /dev/fuse), or mount as root")
     if not os.path.exists("/dev/fuse"):
         raise LocalError("/dev/fuse: not there; load it (modprobe fuse), in a container allow it (--device /dev/fuse)")
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        raise LocalError("/dev/fuse: this user may not use it; allow it (chmod 666 /dev/fuse), or mount as root")
     where = loaded.contents_directory(name) if contents is None else absolute(contents)
     given = parse_options(options)
     typed_options(given)
