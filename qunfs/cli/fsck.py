@@ -1,7 +1,6 @@
 """``qunfs fsck``: check the whole namespace, and repair it."""
 
 import json
-import shlex
 import signal
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from qunfs.cli.options import ClientName, ClusterDirectory
-from qunfs.cli.output import Status, console, say
+from qunfs.cli.output import Status, console, say, ways_out
 
 if TYPE_CHECKING:
     from qunfs.cluster import Client, Cluster
@@ -116,8 +115,7 @@ def _run(
 
     def no_answer(core: QuClient) -> LocalError:
         waiting = core.waiting(0.0) or "no answer from the replicas"
-        where = shlex.quote(str(loaded.directory))
-        return LocalError(f"{waiting}; start what does not run: qunfs up {where}, or see: qunfs status {where}")
+        return LocalError(f"{waiting}; {ways_out(loaded.directory)}")
 
     async def expect_quorum(core: QuClient, service: MetadataService) -> None:
         """One operation that needs one: what it waits for is known only while it waits."""

@@ -5,7 +5,6 @@ import dataclasses
 import logging
 import os
 import secrets
-import shlex
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ import trio
 from qunfs import garbage, mounts
 from qunfs.cli.mount_reports import ANY_PATH, FAILED, READY, WAITING, Announcer
 from qunfs.cli.mount_request import MountRequest, typed_options
-from qunfs.cli.output import log_to_standard_error
+from qunfs.cli.output import log_to_standard_error, ways_out
 from qunfs.cli.suspects import as_suspect
 from qunfs.cli.throttle import QUIET_SECONDS, Throttle
 from qunfs.cluster import FILE_NAME
@@ -202,11 +201,7 @@ async def _give_up(request: MountRequest, core: "QuClient") -> None:
     """Raises LocalError when the time is over: what an operation waits for is known only while it waits."""
     await trio.sleep(request.wait_seconds)
     reason = core.waiting(0.0) or "no answer from the replicas"
-    where = shlex.quote(str(request.cluster.directory))
-    raise LocalError(
-        f"{reason}, after {request.wait_seconds:.0f} s; start what does not run: qunfs up {where}, "
-        f"or see: qunfs status {where}"
-    )
+    raise LocalError(f"{reason}, after {request.wait_seconds:.0f} s; {ways_out(request.cluster.directory)}")
 
 
 async def _report_waiting(core: "QuClient", announce: Announce) -> None:

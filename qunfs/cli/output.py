@@ -1,9 +1,12 @@
 """How commands speak: results to standard output, progress and errors to standard error."""
 
+import shlex
 import sys
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from qunfs.cli.throttle import Throttle
@@ -20,6 +23,12 @@ def say(text: str) -> None:
 def counted(number: int, noun: str) -> str:
     """``1 replica``, ``6 replicas``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def ways_out(directory: "Path") -> str:
+    """What to do when too few replicas of a cluster answer."""
+    where = shlex.quote(str(directory))
+    return f"start what does not run: qunfs up {where}, or see: qunfs status {where}"
 
 
 def console() -> "Console":
