@@ -120,9 +120,9 @@ def measure(
     return {**one, "files": files, "transactions": transactions}
 
 
-def on_mount(system: System, servers: Servers, **given: Any) -> Figures:
-    """The record of a system that is mounted."""
-    made = configuration(system, "postmark", variant="fuse", clients=1, processes=1)
+def on_mount(system: System, servers: Servers, variant: str = "fuse", **given: Any) -> Figures:
+    """The record of a system that is mounted; ``variant`` says how."""
+    made = configuration(system, "postmark", variant=variant, clients=1, processes=1)
 
     def serving() -> list[int]:
         return [one.pid for one in mounts.records(system.cluster)]

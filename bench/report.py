@@ -148,6 +148,7 @@ _RESULT: Final = (
     ("ops/s", _ops_per_s),
     ("range", _range),
     *_COSTS,
+    ("Unix sockets", at("unix_connections")),
     ("server MB", at("memory_mb", "server_max")),
     ("projected ops/s", at("projected_ops_per_s")),
     ("foreign CPU", at("foreign_cpu")),

@@ -26,6 +26,8 @@ from qunfs.protocol.errors import LocalError
 INTERRUPTIONS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOP_SECONDS_MAX: Final = 10.0
 MOUNT_END_SECONDS_MAX: Final = 5.0
+REMOUNT_SECONDS_MAX: Final = 60.0
+"""A mount writes everything before it ends."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -162,6 +164,12 @@ def mount(system: System, options: str = "") -> None:
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or [f"mount ended with {done.returncode}"]
         raise LocalError(said[-1].removeprefix("qunfs: "))
+
+
+def remount(system: System, options: str) -> None:
+    """Mount a system that is mounted with other options.  Raises LocalError."""
+    mounts.unmount(system.mountpoint, seconds_max=REMOUNT_SECONDS_MAX)
+    mount(system, options)
 
 
 @contextlib.contextmanager

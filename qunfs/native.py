@@ -21,10 +21,16 @@ BUILDS: Final = ROOT / "build" / "native"
 PURE: Final = "QUNFS_PURE"
 """The environment variable that turns compiled code off."""
 
-_MODULES: Final = ("qunfs/net/connection.py", "qunfs/net/frames.py", "qunfs/net/tls.py")
+_MODULES: Final = (
+    "qunfs/net/connection.py",
+    "qunfs/net/frames.py",
+    "qunfs/net/tls.py",
+    "server/disk_rows.py",
+    "server/journal.py",
+)
 _PACKAGES: Final = ("qunfs/protocol", "qunfs/objects", "bench/baselines/pbft/core")
 """The last one is what ours is compared with: compiled as well, or the comparison would not be fair."""
-_KNOWN_TO_THEM: Final = (*_PACKAGES, "qunfs/net")
+_KNOWN_TO_THEM: Final = (*_PACKAGES, "qunfs/net", "server")
 """Constants of these may have gone into any compiled module; the import contracts keep others out."""
 _SUFFIX: Final = EXTENSION_SUFFIXES[0]
 

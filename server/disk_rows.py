@@ -16,14 +16,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-import msgpack
-
 from qunfs.protocol.errors import StorageError
-from server.journal import JOURNAL_BYTES, Journal, create_journal
+from server.journal import JOURNAL_BYTES, Journal, OtherRelease, create_journal
 from server.lmdb_rows import MAP_BYTES_MIN, Durability, LmdbRows
 
-ROWS_MAX: Final = 2_048
-"""Rows that wait in memory before they are applied, which then stalls a request for some 10 ms."""
+ROWS_MAX: Final = 8_192
+"""Rows that wait in memory before they are applied, which then stalls a request for some 20 ms."""
 
 _APPLIED: Final = b"\x00journal"
 """The database's own row: the newest record of the log that it has, and the log's identity."""
@@ -68,11 +66,12 @@ class DiskRows:
     def scan(self, start: bytes, stop: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         rows = self._table.scan(start, stop)
         if start <= _APPLIED and (stop is None or stop > _APPLIED):
-            rows = (row for row in rows if row[0] != _APPLIED)
+            return filter(_is_no_mark, rows)
         return rows
 
     def append(self, record: bytes, waiting: int) -> bool:
-        self._table.check()
+        if self._table.failure is not None:
+            self._table.check()
         if waiting >= self._rows_max or self._is_damaged:
             return False
         try:
@@ -137,9 +136,6 @@ class DiskRows:
                 raise StorageError(
                     f"{self._path} does not fit the data beside it ({damage}): rebuild this server from the others"
                 )
-            if journal.holds_rows and (payloads or damage is None):
-                self._apply_rows(journal, payloads)
-                payloads = []
             self._recovered = payloads
             if damage is not None and payloads:
                 self._is_damaged = True  # it is all there is of them as yet
@@ -148,20 +144,10 @@ class DiskRows:
             elif journal.identity != identity:
                 self._table.apply([_mark(journal)])
             self._table.sync()
-            if journal.holds_rows:
-                journal.upgrade()
         except BaseException:
             journal.close()
             raise
         return journal
-
-    def _apply_rows(self, journal: Journal, payloads: Sequence[bytes]) -> None:
-        """Bring what a log of the release before says into the database: its records are not calls but rows."""
-        changes: dict[bytes, bytes | None] = {}
-        for payload in payloads:
-            changes.update(msgpack.unpackb(payload))
-        self._table.apply(sorted([*changes.items(), _mark(journal)]))
-        journal.restart(journal.sequence)
 
     def _open_or_create(self, is_new: bool, accept_loss: bool) -> tuple[Journal, str | None]:
         """The log, and what is wrong when there had to be another."""
@@ -175,6 +161,8 @@ class DiskRows:
         durable = self._durability == "sync"
         try:
             return Journal(self._path, durable), damage
+        except OtherRelease:
+            raise
         except StorageError as error:
             if not accept_loss:
                 raise StorageError(f"{error}: rebuild this server from the others") from None
@@ -199,6 +187,10 @@ class DiskRows:
         failure = self._table.fail(error)
         self._journal.close()
         return failure
+
+
+def _is_no_mark(row: tuple[bytes, bytes]) -> bool:
+    return row[0] != _APPLIED
 
 
 def _mark(journal: Journal) -> tuple[bytes, bytes]:

@@ -26,9 +26,8 @@ from qunfs.protocol.errors import StorageError
 JOURNAL_BYTES: Final = 4 << 20
 """Room for some 2,000 updates between two checkpoints."""
 
-_MAGIC: Final = b"qunfs journal 2\n"
-_MAGIC_OF_ROWS: Final = b"qunfs journal 1\n"
-"""As written when records were rows and not calls."""
+_MAGIC: Final = b"qunfs journal 3\n"
+_ANY_MAGIC: Final = b"qunfs journal "
 _HEADER: Final = struct.Struct(">16s16sQI")
 _HEADER_PAGE: Final = 4096
 """Records stay off the header's page, so that a torn write of the first one cannot reach it."""
@@ -45,6 +44,10 @@ class Found(NamedTuple):
     damage: str | None
 
 
+class OtherRelease(StorageError):
+    """A sound log of another release, which is not ours to replace."""
+
+
 class Journal:
     """An open log; ``durable`` ones bring each record to the disk before ``append`` returns.
 
@@ -57,8 +60,12 @@ class Journal:
         try:
             page = os.pread(self._file, _HEADER_PAGE, 0)
             magic, identity, size, checksum = _HEADER.unpack_from(page.ljust(_HEADER.size, b"\0"))
-            if magic not in (_MAGIC, _MAGIC_OF_ROWS) or checksum != zlib.crc32(page[: _HEADER.size - _CHECKSUM.size]):
-                raise StorageError(f"{path} is damaged or was made by another release of qunfs")
+            if checksum != zlib.crc32(page[: _HEADER.size - _CHECKSUM.size]) or not magic.startswith(_ANY_MAGIC):
+                raise StorageError(f"{path} is damaged")
+            if magic != _MAGIC:
+                raise OtherRelease(
+                    f"{path} was made by another release of qunfs: go on with that one, or make a new cluster"
+                )
             if os.fstat(self._file).st_size != size:
                 raise StorageError(f"{path} has been cut or extended")
             self._map = None if durable else mmap.mmap(self._file, size)
@@ -66,8 +73,6 @@ class Journal:
             os.close(self._file)
             raise
         self.identity: Final[bytes] = identity
-        self.holds_rows: bool = magic == _MAGIC_OF_ROWS
-        """Whether its records are those of the release before."""
         self.sequence = 0
         """The number of the newest record."""
         self._size: Final[int] = size
@@ -92,12 +97,6 @@ class Journal:
         if payloads:
             self.sequence, self._end = newest, at
         return Found(payloads, self._newer(data, at, newest))
-
-    def upgrade(self) -> None:
-        """Say that the records from now on are calls; the database is known to have all that there are."""
-        _write(self._file, _header(_MAGIC, self.identity, self._size), 0)
-        os.fdatasync(self._file)
-        self.holds_rows = False
 
     def restart(self, sequence: int) -> None:
         """Begin anew behind a record: the database is known to have it and all before it."""

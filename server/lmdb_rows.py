@@ -33,7 +33,8 @@ class LmdbRows:
     def __init__(self, directory: Path, durability: Durability, map_bytes_min: int = MAP_BYTES_MIN) -> None:
         self._directory = directory
         self._allocates = durability == "async"
-        self._failure: str | None = None
+        self.failure: str | None = None
+        """Why nothing works any more."""
         self._transaction: lmdb.Transaction[bytes] | None = None
         """What reads go through; a new one when the rows have changed."""
         self._allocated_bytes = 0
@@ -103,14 +104,14 @@ class LmdbRows:
 
     def close(self) -> None:
         """Drop what was not committed and let go of the files."""
-        if self._failure is None:
+        if self.failure is None:
             self._release()
-            self._failure = f"the data in {self._directory} has been closed"
+            self.failure = f"the data in {self._directory} has been closed"
 
     def check(self) -> None:
         """Raise StorageError when the rows have failed or been closed."""
-        if self._failure is not None:
-            raise StorageError(self._failure)
+        if self.failure is not None:
+            raise StorageError(self.failure)
 
     def _begin(self) -> "lmdb.Transaction[bytes]":
         self.check()
@@ -134,13 +135,13 @@ class LmdbRows:
 
     def fail(self, error: BaseException) -> StorageError:
         """What to raise; nothing is to be read or written any more."""
-        if self._failure is None:
-            self._failure = (
+        if self.failure is None:
+            self.failure = (
                 f"cannot keep data in {self._directory} ({error}): free space or repair the disk, "
                 "then start the server again"
             )
             self._release()
-        return StorageError(self._failure)
+        return StorageError(self.failure)
 
     def _release(self) -> None:
         if self._transaction is not None:

@@ -70,7 +70,7 @@ class Service:
         self._stopping.listen()
         finish_requests_first()
         mine = self._cluster.servers[self._server]
-        self._reactor.listen(mine.host, mine.port)
+        self._reactor.listen(mine.host, mine.port, self._cluster.local_directory(self._server))
         log.info("server %d listens on %s:%d, durability %s", self._server, mine.host, mine.port, self._durability)
 
     def run(self) -> None:
@@ -184,7 +184,7 @@ class Service:
         if queued is None:
             self._for_peer[server] = [payload]
             peer = self._cluster.servers[server]
-            self._reactor.dial(Peer("server", server), peer.host, peer.port)
+            self._reactor.dial(Peer("server", server), peer.host, peer.port, self._cluster.local_directory(server))
         elif len(queued) < QUEUED_FOR_PEER_MAX:
             queued.append(payload)
 
@@ -198,6 +198,7 @@ class Service:
             "compiled": native.active(),
             "cpu_s": times.user + times.system,
             "connections": len(self._links),
+            "local_connections": sum(c.local for c in self._origins),
             "strangers_refused": self._reactor.strangers_refused,
             "batches": self._batches,
             "frames": self._frames,

@@ -4,12 +4,14 @@ import os
 import re
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from qunfs import cluster as cluster_package
 from qunfs.cluster import Cluster, Genesis, create, load
+from qunfs.cluster.file import text_of
 from qunfs.net.tls import Peer, make_contexts
 from qunfs.protocol.errors import LocalError
 
@@ -41,6 +43,17 @@ def test_what_is_made_is_what_is_loaded(tmp_path: Path) -> None:
     assert [(client.index, client.name) for client in cluster.clients] == [(1, "client-1"), (2, "client-2")]
     assert cluster.genesis == genesis
     assert len(cluster.identity) == 16
+
+
+def test_local_sockets_can_be_turned_off(made: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert made.local_sockets
+    assert made.local_directory(3) == made.directory / "servers" / "3"
+    off = replace(made, local_sockets=False)
+    assert off.local_directory(3) is None
+    (tmp_path / "cluster.toml").write_text(text_of(off))
+    assert load(tmp_path) == replace(off, directory=tmp_path)
+    monkeypatch.setenv("QUNFS_TCP", "1")
+    assert made.local_directory(3) is None
 
 
 def test_defaults(tmp_path: Path) -> None:
@@ -139,6 +152,9 @@ def test_bad_arguments(tmp_path: Path, arguments: dict[str, object], complaint: 
         (r"^b = 1", "b = 2", "b=2 malevolent servers cannot exceed t=1"),
         (r"^t = 1", "t = 2", "6 servers are too few for b=1, t=2"),
         (r"^\[genesis\]", "[other]", "genesis must be a table"),
+        (r"^format = 1$", "format = 1\nlocal_sockets = 0", "local_sockets must be true or false"),
+        (r"^mode = ", "local_sockets = false\nmode = ", "genesis.local_sockets must be at the top of the file"),
+        (r"\Z", "local_sockets = false", "client[1].local_sockets must be at the top of the file"),
         (r"^mode = .*$", "mode = 0o10000", "genesis.mode must be a whole number"),
         (r"^uid = 0$", "uid = -1", "genesis.uid must be a whole number"),
         (r"^index = 5$", "index = 4", r"server[5].index must be a whole number from 5 to 5"),

@@ -53,7 +53,7 @@ def test_methods_make_the_same_of_any_argument_with_and_without(seed: str) -> No
 
 @needs_build
 def test_compiled_code_passes_the_tests(tmp_path: Path) -> None:
-    """Less those of the log and the database under a store, which are Python in any case."""
+    """Less those of the log and the database under a store, which replace parts of them."""
     suites = [f"tests/{name}" for name in ("protocol", "objects", "nfs", "store", "net")]
     suites += [f"--ignore=tests/store/{name}.py" for name in ("test_disk_rows", "test_journal", "test_lmdb_rows")]
     options = ["-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'base'}"]
@@ -77,9 +77,9 @@ for name in (path.removesuffix(".py").replace("/", ".") for path in native.modul
 def test_compiled_objects_take_no_weak_references() -> None:
     """A compiled object does not clear weak references when it dies; hypothesis makes some to whatever it draws.
 
-    Nobody does so to exceptions and to Redo, which inherit from classes of Python; the others are classes of Python.
+    Nobody does so to exceptions and to Recent, which inherit from classes of Python; the others are classes of Python.
     """
-    assert set(_run(["-c", WEAKLY_REFERENCED]).split()) == {"Ground", "Redo", "Squash"}
+    assert set(_run(["-c", WEAKLY_REFERENCED]).split()) == {"Ground", "Recent", "Squash"}
 
 
 def test_changed_sources_are_not_taken_for_compiled_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,13 +49,14 @@ MEASURED: Final[Mapping[str, str]] = {
     "server_cpu_us_per_request": "an object: median and max over the servers that had any, in microseconds",
     "server_cpu_us_per_op": "of all servers together",
     "client_cpu_us_per_op": "of the client processes together",
-    "wire_bytes_per_op": "bytes that the clients sent and received, TLS included",
+    "wire_bytes_per_op": "bytes that the clients sent and received, with TLS where there is any",
     "peer_bytes_per_op": "bytes that servers sent to each other",
     "round_trips_per_op": "rounds of requests to a quorum",
     "requests_per_op": "requests to single servers",
     "repairs_per_op": "barriers, copies and inline repairs",
     "retries_per_op": "updates that had to be issued again",
     "fsyncs_per_op": "of all servers together",
+    "unix_connections": "share of the servers' connections that are Unix sockets, 0 to 1; the others are TCP with TLS",
     "memory_mb": "an object: resident memory, server_median, server_max, client_max",
     "projected_ops_per_s": "a projection, not a measurement: (n/q) / (the busiest server's CPU per request x round "
     "trips per operation), what servers would do with a machine each and enough clients",
@@ -65,7 +66,9 @@ MEASURED: Final[Mapping[str, str]] = {
 }
 """Names and meanings of what is measured in each run; a record has the medians over its runs."""
 
-REQUIRED: Final = (*CONFIGURATION, *MEASURED, "runs")
+_LATER: Final = frozenset({"unix_connections"})
+"""What documents may lack that were made before it was told."""
+REQUIRED: Final = (*CONFIGURATION, *(name for name in MEASURED if name not in _LATER), "runs")
 
 
 def record(configuration: Figures, runs: Sequence[Figures], **more: Any) -> Figures:

@@ -16,7 +16,7 @@ FEW: Final = 0.02
 
 @dataclass(frozen=True, slots=True)
 class ServerMoment:
-    """One server at one moment; of its counters "frames", "wire_bytes" and "fsyncs" are looked at, if it has them."""
+    """One server at one moment; of its counters those that :class:`Work` names are looked at, if it has them."""
 
     cpu_s: float
     rss_bytes: int
@@ -37,6 +37,8 @@ class Work:
         self.requests = [max(0.0, _grown(early, late, "frames") - 1) for early, late in pairs]
         self.wire_bytes = sum(_grown(early, late, "wire_bytes") for early, late in pairs)
         self.fsyncs = sum(_grown(early, late, "fsyncs") for early, late in pairs)
+        self.connections = sum(int(late.counters.get("connections", 0)) for late in after)
+        self.local_connections = sum(int(late.counters.get("local_connections", 0)) for late in after)
         self.rss_mb = [late.rss_bytes / 1e6 for late in after]
 
     def cpu_us_per_request(self) -> dict[str, float]:

@@ -70,8 +70,9 @@ def status(
     if any(row["state"] == NOT_RUNNING for row in replicas):
         out.print(f"start what does not run: qunfs up {shlex.quote(str(loaded.directory))}", soft_wrap=True)
     for record in records:
-        doing = f"waits: {record.waiting}" if record.waiting else "works" if waiting is None else "would wait, too"
-        out.print(f"{record.mountpoint} (process {record.pid}, {record.client}) {doing}", soft_wrap=True)
+        out.print(
+            f"{record.mountpoint} (process {record.pid}, {record.client}) {_doing(record, waiting)}", soft_wrap=True
+        )
     for record in abandoned:
         point = Path(record.mountpoint)
         out.print(
@@ -79,6 +80,18 @@ def status(
         )
     if suspected:
         out.print(table(suspected))
+
+
+def _doing(record: "MountRecord", waiting: str | None) -> str:
+    """What a mount does, for its line."""
+    from qunfs import mounts
+
+    if mounts.filesystem_at(Path(record.mountpoint)) not in mounts.OURS:
+        ends = "is detached and ends when the last program has left it"
+        return f"{ends}; waits: {record.waiting}" if record.waiting else ends
+    if record.waiting:
+        return f"waits: {record.waiting}"
+    return "works" if waiting is None else "would wait, too"
 
 
 def ask(loaded: "Cluster", client: str | None) -> list[dict[str, Any] | None]:

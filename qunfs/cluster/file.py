@@ -94,6 +94,16 @@ class _Table:
                 return low, high
         raise self.error(field, f"[lowest, highest] with 0 <= lowest <= highest <= {ID_MAX}")
 
+    def has(self, field: str) -> bool:
+        return field in self._fields
+
+    def boolean(self, field: str, default: bool) -> bool:
+        """True or false; the default when it is left out."""
+        value = self._fields.get(field, default)
+        if not isinstance(value, bool):
+            raise self.error(field, "true or false")
+        return value
+
     def table(self, field: str) -> "_Table":
         return _Table(self.path, f"{self.where}.{field}" if self.where else field, self._fields.get(field))
 
@@ -133,12 +143,26 @@ def load(directory: Path | str) -> Cluster:
             mode=root.integer("mode", 0, 0o7777),
             time_ns=root.integer("time_ns", 0, 2**63 - 1),
         ),
+        local_sockets=_load_local_sockets(top),
     )
     try:
         _ = cluster.peers
     except LocalError as error:
         raise LocalError(f"{path}: {error}") from error
     return cluster
+
+
+def _load_local_sockets(top: _Table) -> bool:
+    """Whether Unix sockets are used; a line that TOML takes for part of a table would have no effect."""
+    name = "local_sockets"
+    for table in (
+        top.table("genesis"),
+        *top.tables("server", DEFAULT_LIMITS.servers_max),
+        *top.tables("client", CLIENTS_MAX),
+    ):
+        if table.has(name):
+            raise table.error(name, "at the top of the file, above [genesis]")
+    return top.boolean(name, True)
 
 
 def _load_servers(top: _Table) -> tuple[Server, ...]:
@@ -182,6 +206,7 @@ def text_of(cluster: Cluster) -> str:
         f"format = {FORMAT}",
         f'identity = "{cluster.identity.hex()}"',
         *_quorum_lines(cluster.quorums),
+        *([] if cluster.local_sockets else ["local_sockets = false"]),
         "",
         "# The root directory before the first operation.",
         "[genesis]",

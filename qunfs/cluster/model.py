@@ -1,6 +1,7 @@
 """What a cluster consists of, and the private files of its principals."""
 
 import ipaddress
+import os
 import ssl
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,9 @@ from qunfs.protocol.quorum import QuorumSystem
 FILE_NAME: Final = "cluster.toml"
 CLIENTS_MAX: Final = 4096
 """Certificates that every server loads; far more than a cluster has mounts."""
+
+TCP_ONLY: Final = "QUNFS_TCP"
+"""The environment variable that turns Unix sockets off in one process: measurements compare."""
 
 ID_MAX: Final = 2**32 - 2
 """The largest uid or gid; 2^32-1 means "no change" to chown(2)."""
@@ -66,6 +70,8 @@ class Cluster:
     servers: tuple[Server, ...]
     clients: tuple[Client, ...]
     genesis: Genesis
+    local_sockets: bool = True
+    """Whether those that are on one machine speak over Unix sockets."""
 
     @property
     def b(self) -> int:
@@ -90,6 +96,12 @@ class Cluster:
     def data_directory(self, server: int) -> Path:
         """The store of a server."""
         return self._server_directory(server) / "data"
+
+    def local_directory(self, server: int) -> Path | None:
+        """Where a server listens for those on its machine, None when it does not."""
+        if not self.local_sockets or os.environ.get(TCP_ONLY):
+            return None
+        return self._server_directory(server)
 
     def contents_directory(self, name: str) -> Path:
         """File contents of a client's mounts, unless the mount says otherwise."""

@@ -5,6 +5,7 @@ travel together, and what has different preferred quorums goes at once.  A direc
 it has changed in between, which its ctime shows.
 """
 
+import struct
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any, Final
@@ -210,7 +211,7 @@ def attributes_in(reply: Reply, obj: int) -> fattr3 | None:
     """The attributes in a reply, if there are any that make sense."""
     try:
         return reply.attributes(obj)
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, struct.error):
         return None
 
 

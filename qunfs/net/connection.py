@@ -1,6 +1,7 @@
-"""An established connection: frames in, frames out, one TLS write and one send per flush."""
+"""An established connection: frames in, frames out, one TLS write (none within a machine) and one send per flush."""
 
 import contextlib
+import errno
 import select
 import socket
 from collections.abc import Callable
@@ -65,13 +66,16 @@ class Connection:
         "bytes_in",
         "bytes_out",
         "closed",
+        "local",
         "peer",
     )
 
     def __init__(
-        self, owner: Owner, sock: socket.socket, channel: TlsChannel, decoder: FrameDecoder, peer: Peer
+        self, owner: Owner, sock: socket.socket, channel: TlsChannel | None, decoder: FrameDecoder, peer: Peer
     ) -> None:
+        """Without a channel bytes pass as they are: the peer is on this machine."""
         self.peer = peer
+        self.local = channel is None
         self.closed = False
         self.bytes_in = 0
         self.bytes_out = 0
@@ -112,19 +116,19 @@ class Connection:
             self._check_backlog()
 
     def flush(self) -> None:
-        """Encrypt what is queued and give the socket what it takes."""
+        """Encrypt, unless the peer is local, what is queued and give the socket what it takes."""
         if self.closed or (self._unsent is not None and not self._send_rest(self._unsent)) or not self._queue:
             return
         plaintext = b"".join(self._queue)
         self._queue.clear()
         self._queued_bytes = 0
         try:
-            ciphertext = self._channel.seal(plaintext)
+            ciphertext = plaintext if self._channel is None else self._channel.seal(plaintext)
             sent = self._send(ciphertext)
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            self._end(_lost(error))
+            self._cannot_send(error)
             return
         self.bytes_out += sent
         if sent < len(ciphertext):
@@ -136,7 +140,7 @@ class Connection:
         self.flush()
         if self.closed:
             return
-        if self._unsent is None:
+        if self._unsent is None and self._channel is not None:
             with contextlib.suppress(OSError):  # it is over anyway
                 self.bytes_out += self._send(self._channel.seal_end())
         self._end(reason)
@@ -144,6 +148,8 @@ class Connection:
     def resume(self, payloads: list[bytes]) -> None:
         """Deliver what came right behind the handshake: these payloads and what TLS still holds."""
         self._owner.batch += [(self, payload) for payload in payloads]
+        if self._channel is None:
+            return
         try:
             held = self._decoder.feed_untrusted(self._channel.open_untrusted(b""))
             self._owner.batch += [(self, payload) for payload in held]
@@ -157,18 +163,19 @@ class Connection:
                 self.flush()
             if not events & ~select.EPOLLOUT or self.closed:
                 return
-        received, size, batch = 0, self._receive_bytes, self._owner.batch
+        received, size, batch, channel = 0, self._receive_bytes, self._owner.batch, self._channel
         before = len(batch)
         try:
             while True:
                 ciphertext = self._recv(size)
                 received += len(ciphertext)
                 if not ciphertext:
-                    self._end("lost inside a frame" if self._decoder.inside_frame() else "lost without a TLS end")
+                    self._end(self._how_it_ended())
                     break
-                for payload in self._decoder.feed_untrusted(self._channel.open_untrusted(ciphertext)):
+                plaintext = ciphertext if channel is None else channel.open_untrusted(ciphertext)
+                for payload in self._decoder.feed_untrusted(plaintext):
                     batch.append((self, payload))
-                if self._channel.ended:
+                if channel is not None and channel.ended:
                     self._end("closed by the peer")
                     break
                 if len(ciphertext) < size or self._has_had_its_turn(received, len(batch) - before):
@@ -180,6 +187,12 @@ class Connection:
         except MalformedMessage as error:
             self._end(str(error))
         self.bytes_in += received
+
+    def _how_it_ended(self) -> str:
+        """What the end of the stream means: TLS says goodbye first, a local peer has no need to."""
+        if self._decoder.inside_frame():
+            return "lost inside a frame"
+        return "closed by the peer" if self._channel is None else "lost without a TLS end"
 
     def _has_had_its_turn(self, received: int, frames: int) -> bool:
         network = self._owner.network
@@ -193,7 +206,7 @@ class Connection:
         except BlockingIOError:
             return False
         except OSError as error:
-            self._end(_lost(error))
+            self._cannot_send(error)
             return False
         self.bytes_out += sent
         if sent < len(unsent):
@@ -202,6 +215,17 @@ class Connection:
         self._unsent = None
         self._owner.rewatch(self._fd, RECEIVE)
         return True
+
+    def _cannot_send(self, error: OSError) -> None:
+        """A local peer that has closed may have answered before: that, and then its end, is still to be read."""
+        if self._channel is not None or error.errno not in (errno.EPIPE, errno.ECONNRESET):
+            self._end(_lost(error))
+            return
+        if self._unsent is not None:
+            self._unsent = None
+            self._owner.rewatch(self._fd, RECEIVE)
+        self._queue.clear()
+        self._queued_bytes = 0
 
     def _check_backlog(self) -> None:
         backlog = self._queued_bytes + (0 if self._unsent is None else len(self._unsent))

@@ -42,8 +42,7 @@ WAIT_REPORT_S: Final = 3.0
 """How long operations may wait for servers before the log says so (and again at every tenfold)."""
 _PUMP_MAX_S: Final = 1.0
 _ALONE_MAX_S: Final = 0.02
-"""How long a task that is alone may keep trio waiting: more than an operation takes where servers share its cores, and
-less than the timers here, of which a probe (50 ms) is the shortest."""
+"""How long a task that is alone may keep trio waiting: more than an operation takes where servers share its cores."""
 _AWAKE_S: Final = 0.0003
 """How much of each wait for a reply without sleeping: replicas that are near reply in that time."""
 _ALONE_TASKS: Final = 1
@@ -81,7 +80,8 @@ class QuClient:
         self._bytes_closed = 0
         self._reported = WAIT_REPORT_S
         self._all_heard_of = trio.Event()
-        self._sleeps_until = 0.0
+        self._sleeps_until: float | None = None
+        """None while the pump is awake."""
         self._turn_ends = 0.0
         self._yield_fd: int | None = None
         self._asked_last = -1
@@ -218,6 +218,8 @@ class QuClient:
         _, wait = self._redial.get(server, (0.0, REDIAL_FIRST_S / 2))
         wait = min(REDIAL_MAX_S, 2 * wait)
         self._redial[server] = (now + wait, wait)
+        if self._sleeps_until is not None and now + wait < self._sleeps_until:
+            self._reactor.wake()
         self._heard_of_one()
 
     def _heard_of_one(self) -> None:
@@ -252,10 +254,11 @@ class QuClient:
         return completion.result
 
     def _wake_pump(self) -> None:
-        """Have the pump reckon anew when it sleeps beyond what is due."""
-        due = self._client.next_tick()
-        if due is not None and due < self._sleeps_until:
-            self._reactor.wake()
+        """Have the pump reckon anew when it sleeps beyond what is due; when it is awake, it will before it sleeps."""
+        if self._sleeps_until is not None:
+            due = self._client.next_tick()
+            if due is not None and due < self._sleeps_until:
+                self._reactor.wake()
 
     async def _pass_by_trio(self) -> None:
         """Let others run from time to time: a task can be taken for alone when others have not yet begun."""
@@ -266,7 +269,7 @@ class QuClient:
         self._turn_ends = time.monotonic() + _ALONE_MAX_S
 
     def _wait_alone(self, waiter: _Waiter) -> None:
-        """Take in replies until the operation is complete, the process has other work, or trio is due.
+        """Take in replies until the operation is complete, the process has other work, or trio or the client is due.
 
         It takes a quorum of replies, so sleep until the server that was asked last has replied: by then most have.
         """
@@ -274,7 +277,8 @@ class QuClient:
         last = self._connections.get(self._asked_last)
         ready = self._polls[None] if last is None else self._polls[last]
         while waiter.completion is None:
-            left = until - time.monotonic()
+            due = self._client.next_tick()
+            left = (until if due is None or due > until else due) - time.monotonic()
             if left <= 0:
                 return
             events = eager.poll(ready, left, _AWAKE_S)
@@ -343,6 +347,7 @@ class QuClient:
         self._sleeps_until = now + wait
         with trio.move_on_after(max(0.0, wait)):
             await trio.lowlevel.wait_readable(self._reactor.fileno())
+        self._sleeps_until = None
 
     def _let_time_pass(self) -> None:
         now = time.monotonic()
@@ -367,7 +372,7 @@ class QuClient:
 
     def _dial(self, server: int) -> None:
         entry = self._cluster.servers[server]
-        self._reactor.dial(Peer("server", server), entry.host, entry.port)
+        self._reactor.dial(Peer("server", server), entry.host, entry.port, self._cluster.local_directory(server))
 
     async def first_connections(self, timeout_s: float) -> None:
         """Wait until every server is reached or known to be down, or the time is over."""

@@ -3,6 +3,9 @@
 The side that accepts sends a greeting once it has identified the peer; only then does the dialling side take the
 connection for established.  (In TLS 1.3 the dialling side finishes first and would not know that it is about to be
 refused, RFC 8446 section 4.4.)
+
+On a Unix socket TLS ends there.  The greeting says so, the dialling side, now that it knows who greets it, answers that
+everything from then on is plain, and the accepting side believes nothing plain before it has that answer through TLS.
 """
 
 import errno
@@ -18,6 +21,11 @@ from qunfs.protocol.errors import MalformedMessage
 
 _GREETING: Final = b"qunfs 1"
 """The first frame of the accepting side; the number is the version of everything that follows."""
+
+_LOCAL_GREETING: Final = b"qunfs 1 on this machine"
+"""The same on a Unix socket: who hears it over TLS knows that no other transport has been put between."""
+_PLAIN: Final = b"plain from here on"
+"""The last frame that the dialling side of a Unix socket sends through TLS."""
 
 _RECEIVE_BYTES: Final = 16 * 1024
 
@@ -61,13 +69,29 @@ class HandshakeOwner(Owner, Protocol):
 class Handshake:
     """One attempt, dialled or accepted; ends in ``established`` or ``broken`` of its owner."""
 
-    __slots__ = ("_addresses", "_channel", "_decoder", "_owner", "_socket", "_step", "deadline", "dialled", "over")
+    __slots__ = (
+        "_addresses",
+        "_channel",
+        "_decoder",
+        "_owner",
+        "_peer",
+        "_socket",
+        "_step",
+        "deadline",
+        "dialled",
+        "local",
+        "over",
+    )
 
-    def __init__(self, owner: HandshakeOwner, channel: TlsChannel, deadline: float, dialled: Dialled | None) -> None:
-        """``deadline`` is for the owner, who alone has a clock."""
+    def __init__(
+        self, owner: HandshakeOwner, channel: TlsChannel, deadline: float, dialled: Dialled | None, *, local: bool
+    ) -> None:
+        """``deadline`` is for the owner, who alone has a clock; ``local`` means a Unix socket."""
         self.deadline = deadline
         self.dialled = dialled
+        self.local = local
         self.over = False
+        self._peer: Peer | None = None
         self._owner = owner
         self._channel = channel
         self._decoder = FrameDecoder(owner.frame_bytes_max)
@@ -82,6 +106,11 @@ class Handshake:
         except OSError as error:
             sock.close()
             self.fail(error.strerror or str(error))
+
+    def go_on(self, sock: socket.socket) -> None:
+        """Go on with a socket that is connected to whom we called."""
+        self._step = self._finish_connect
+        self._adopt(sock, RECEIVE_AND_SEND)
 
     def connect(self, addresses: Sequence[Address]) -> None:
         """Call the addresses in turn until one answers."""
@@ -118,7 +147,7 @@ class Handshake:
 
     def _adopt(self, sock: socket.socket, events: int) -> None:
         sock.setblocking(False)
-        for level, option, value in _SOCKET_OPTIONS:
+        for level, option, value in () if self.local else _SOCKET_OPTIONS:
             sock.setsockopt(level, option, value)
         self._owner.watch(sock.fileno(), events, self._on_ready)
         self._socket = sock
@@ -158,14 +187,34 @@ class Handshake:
         self._advance_untrusted(sock, _receive_untrusted(sock))
 
     def _await_greeting(self, sock: socket.socket) -> None:
-        plaintext = self._channel.open_untrusted(_receive_untrusted(sock))
+        received = _receive_untrusted(sock)
+        # On a Unix socket one record alone, so that nothing of what is behind it is taken in.
+        plaintext = self._channel.open_one_untrusted(received) if self.local else self._channel.open_untrusted(received)
         payloads = self._decoder.feed_untrusted(plaintext)
-        if payloads and payloads[0] != _GREETING:
+        if payloads and payloads[0] != (_LOCAL_GREETING if self.local else _GREETING):
             raise MalformedMessage(f"refuses us: {payloads[0][:200].decode('ascii', 'replace')}")
         if payloads and self.dialled is not None:
+            if self.local:
+                self._go_plain(sock, len(payloads) > 1)
             self._establish(sock, self.dialled.peer, payloads[1:])
         elif self._channel.ended:
             raise MalformedMessage("closed instead of a greeting")
+
+    def _go_plain(self, sock: socket.socket, more: bool) -> None:
+        """Tell the peer, who has been identified, that everything from now on is plain."""
+        if more or self._decoder.inside_frame() or self._channel.rest() or self._channel.ended:
+            raise MalformedMessage("sent more than a greeting")
+        _send(sock, self._channel.seal(frame_header(len(_PLAIN), self._owner.frame_bytes_max) + _PLAIN))
+
+    def _await_plain(self, sock: socket.socket) -> None:
+        plaintext = self._channel.open_one_untrusted(_receive_untrusted(sock))
+        if not plaintext and not self._channel.ended:
+            return
+        if self._decoder.feed_untrusted(plaintext) != [_PLAIN] or self._decoder.inside_frame() or self._peer is None:
+            raise MalformedMessage("does not speak as local peers do")
+        if not self._owner.may_connect(self._peer):  # it has used its other calls since it was greeted
+            raise MalformedMessage(f"too many connections of {self._peer}")
+        self._establish(sock, self._peer, self._decoder.feed_untrusted(self._channel.rest()))
 
     def _advance_untrusted(self, sock: socket.socket, ciphertext: bytes) -> None:
         """One step of TLS.  Raises MalformedMessage when the peer is not who it should be."""
@@ -188,18 +237,24 @@ class Handshake:
 
     def _greet(self, sock: socket.socket, peer: Peer) -> None:
         welcome = self._owner.may_connect(peer)
-        greeting = _GREETING if welcome else f"too many connections of {peer}".encode()
+        greeting = _LOCAL_GREETING if self.local else _GREETING
+        if not welcome:
+            greeting = f"too many connections of {peer}".encode()
         _send(sock, self._channel.seal(frame_header(len(greeting), self._owner.frame_bytes_max) + greeting))
-        if welcome:
-            self._establish(sock, peer, [])
-        else:
+        if not welcome:
             self.fail(greeting.decode())
+        elif self.local:
+            self._peer = peer
+            self._step = self._await_plain
+        else:
+            self._establish(sock, peer, [])
 
     def _establish(self, sock: socket.socket, peer: Peer, payloads: list[bytes]) -> None:
         self.over = True
         self._socket = None
         self._owner.unwatch(sock.fileno())
-        connection = Connection(self._owner, sock, self._channel, self._decoder, peer)
+        channel = None if self.local else self._channel
+        connection = Connection(self._owner, sock, channel, self._decoder, peer)
         self._owner.established(self, connection)
         connection.resume(payloads)
 

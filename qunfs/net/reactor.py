@@ -20,12 +20,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
 from qunfs.net.connection import RECEIVE, Connection, call_back, flush_each
 from qunfs.net.handshake import Address, Dialled, Handshake
 from qunfs.net.limits import DEFAULT_NETWORK_LIMITS, NetworkLimits
+from qunfs.net.local import LocalListener, call_locally, is_trusted
 from qunfs.net.tls import Peer, PeerDirectory, TlsChannel, TlsIdentity, make_contexts
 from qunfs.protocol.errors import LocalError
 from qunfs.protocol.limits import DEFAULT_LIMITS, Limits
@@ -77,7 +79,7 @@ class Reactor:
         self._clock = clock
         self._dialling, self._accepting = make_contexts(tls, peers)
         self._callbacks: dict[int, Callable[[int], None]] = {}
-        self._listeners: list[socket.socket] = []
+        self._listeners: list[socket.socket | LocalListener] = []
         self._connections: set[Connection] = set()
         self._connections_of: Counter[Peer] = Counter()
         self._handshakes: dict[Handshake, None] = {}
@@ -91,7 +93,7 @@ class Reactor:
         """Callbacks of ``add_reader`` that this wake-up owes."""
         self._looked_up: SimpleQueue[tuple[Handshake, Sequence[Address], str]] = SimpleQueue()
         self._polling = False
-        self._closed = False
+        self._closing = self._closed = False
         self._wake_lock = threading.Lock()
         self._epoll = select.epoll()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -104,8 +106,11 @@ class Reactor:
         """The epoll descriptor: readable when ``poll`` has something to do (except for time-outs of handshakes)."""
         return self._epoll.fileno()
 
-    def listen(self, host: str, port: int) -> int:
-        """Accept connections at an address; the port (chosen by the system if 0).  Raises LocalError."""
+    def listen(self, host: str, port: int, directory: Path | None = None) -> int:
+        """Accept connections at an address, and in a directory; the port (chosen by the system if 0).
+
+        Raises LocalError when the address cannot be had; nothing is changed in the directory then.
+        """
         try:
             family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
                 0
@@ -115,6 +120,7 @@ class Reactor:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 listener.setblocking(False)
                 listener.bind(address)
+                self.listen_locally(directory)  # first: who waits for the address finds both
                 listener.listen(_BACKLOG)
             except OSError:
                 listener.close()
@@ -125,9 +131,33 @@ class Reactor:
         self.watch(listener.fileno(), RECEIVE, partial(self._on_accept, listener))
         return int(listener.getsockname()[1])
 
-    def dial(self, peer: Peer, host: str, port: int) -> None:
-        """Call a peer; ``on_connected`` or ``on_dial_failed`` follows.  Calling again later is up to the caller."""
-        handshake = self._start(TlsChannel(self._dialling, accepting=False), Dialled(peer, host, port))
+    def listen_locally(self, directory: Path | None) -> None:
+        """Accept connections of this machine at a socket in a directory, if that can be had: there is TCP as well."""
+        if directory is None:
+            return
+        try:
+            listener = LocalListener(directory)
+        except OSError as error:
+            _log.info("no local socket in %s: %s", directory, error.strerror or error)
+            return
+        self._listeners.append(listener)
+        self.watch(listener.socket.fileno(), RECEIVE, partial(self._on_accept, listener.socket))
+
+    def dial(self, peer: Peer, host: str, port: int, directory: Path | None = None) -> None:
+        """Call a peer; ``on_connected`` or ``on_dial_failed`` follows.  Calling again later is up to the caller.
+
+        ``directory`` is where it listens locally if it is on this machine; in every other case it is called by TCP.
+        """
+        dialled = Dialled(peer, host, port)
+        sock = None if directory is None else call_locally(directory)
+        if sock is None:
+            self._dial_tcp(dialled)
+        else:
+            self._start(TlsChannel(self._dialling, accepting=False), dialled, local=True).go_on(sock)
+
+    def _dial_tcp(self, dialled: Dialled) -> None:
+        _, host, port = dialled
+        handshake = self._start(TlsChannel(self._dialling, accepting=False), dialled)
         try:
             addresses = _look_up(host, port, socket.AI_NUMERICHOST)
         except OSError:
@@ -179,12 +209,14 @@ class Reactor:
 
     def close(self) -> None:
         """End everything; the handler hears no more, except from a ``poll`` that this is called in."""
+        self._closing = True
         for connection in list(self._connections):
             connection.close("shutting down")
         for handshake in list(self._handshakes):
             handshake.fail("shutting down")
         for listener in self._listeners:
             listener.close()
+        self._listeners.clear()
         self._over.clear()
         with self._wake_lock:
             if not self._closed:
@@ -230,9 +262,13 @@ class Reactor:
         if handshake.dialled is None:
             self.strangers_refused += 1
             _log.debug("refused a connection: %s", reason)
+        elif handshake.local and not self._closing and self._clock() < handshake.deadline:
+            _log.info("%s refuses a local connection: %s", handshake.dialled.peer, reason)
+            self._dial_tcp(handshake.dialled)
         else:
             peer, host, port = handshake.dialled
-            self._end_with(partial(self._handler.on_dial_failed, peer, f"{peer} at {host}:{port}: {reason}"))
+            where = "its Unix socket" if handshake.local else f"{host}:{port}"
+            self._end_with(partial(self._handler.on_dial_failed, peer, f"{peer} at {where}: {reason}"))
 
     def ended(self, connection: Connection, reason: str) -> None:
         """A connection is over."""
@@ -242,8 +278,9 @@ class Reactor:
 
     # Inside
 
-    def _start(self, channel: TlsChannel, dialled: Dialled | None) -> Handshake:
-        handshake = Handshake(self, channel, self._clock() + self.network.handshake_seconds_max, dialled)
+    def _start(self, channel: TlsChannel, dialled: Dialled | None, *, local: bool = False) -> Handshake:
+        deadline = self._clock() + self.network.handshake_seconds_max
+        handshake = Handshake(self, channel, deadline, dialled, local=local)
         self._handshakes[handshake] = None
         return handshake
 
@@ -289,9 +326,16 @@ class Reactor:
                 if error.errno in (errno.EMFILE, errno.ENFILE):
                     self._turn_away(listener)
                 return
+            local = listener.family == socket.AF_UNIX
+            if local and not is_trusted(sock):
+                sock.close()
+                self.strangers_refused += 1
+                continue
             if len(self._inbound) >= self.network.handshakes_inbound_max:
-                next(iter(self._inbound)).fail("too many handshakes")
-            handshake = self._start(TlsChannel(self._accepting, accepting=True), None)
+                # The oldest that came the same way: those from elsewhere push nobody out who is on this machine.
+                oldest = next((other for other in self._inbound if other.local == local), next(iter(self._inbound)))
+                oldest.fail("too many handshakes")
+            handshake = self._start(TlsChannel(self._accepting, accepting=True), None, local=local)
             self._inbound[handshake] = None
             handshake.accept(sock)
 

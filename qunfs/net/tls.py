@@ -148,6 +148,26 @@ class TlsChannel:
             raise _malformed(error) from error
         return self._open_rest_untrusted(plaintext)
 
+    def open_one_untrusted(self, ciphertext: bytes) -> bytes:
+        """The plaintext of the next record alone, nothing while it is incomplete; :meth:`rest` is what came behind it.
+
+        Sets ``ended`` at the peer's proper end.
+        Raises MalformedMessage on ciphertext that the peer did not make for us.
+        """
+        self._feed(ciphertext)
+        try:
+            plaintext = self._read(_READ_BYTES)
+        except ssl.SSLWantReadError:
+            return b""
+        except ssl.SSLError as error:
+            raise _malformed(error) from error
+        self.ended = not plaintext
+        return plaintext
+
+    def rest(self) -> bytes:
+        """What has come and is no part of a record looked at (OpenSSL takes in no more than it needs)."""
+        return self._incoming.read()
+
     def _open_rest_untrusted(self, plaintext: bytes) -> bytes:
         """The first record's plaintext (nothing at the peer's end) with that of the others."""
         records = [plaintext]

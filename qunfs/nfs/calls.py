@@ -7,6 +7,7 @@ from msgpack import unpackb
 
 from qunfs.nfs.types import SET_TO_CLIENT_TIME, fattr3, ftype3, nfsstat3, sattr3, wcc_attr, wcc_data
 from qunfs.objects.ids import ROOT, is_directory, is_valid, new_id, type_of
+from qunfs.objects.state import ATTRIBUTES
 from qunfs.protocol.limits import DEFAULT_LIMITS
 from qunfs.protocol.operation import Answer, Call, Credentials, QueryUpdate
 from qunfs.protocol.packing import pack
@@ -73,7 +74,9 @@ def parse_answer(value: bytes) -> Reply:
 
 def fattr3_of(obj: int, row: bytes) -> fattr3:
     """fattr3 from an object's attribute row, which is taken apart here: this runs once or twice for every answer."""
-    type_, mode, nlink, uid, gid, size, rdev, atime, mtime, ctime, store, generation = unpackb(row, use_list=False)
+    numbers = ATTRIBUTES.unpack_from(row)
+    type_, mode, nlink, uid, gid, size, major, minor, atime, mtime, ctime, generation = numbers
+    store, rdev = row[ATTRIBUTES.size :], (major, minor)
     kind = _TYPES[type_]
     used = -(-size // _BLOCK_BYTES) * _BLOCK_BYTES if kind is _FILE or kind is _DIRECTORY else 0
     return fattr3(kind, mode, nlink, uid, gid, size, used, rdev, ROOT, obj, atime, mtime, ctime, store, generation)

@@ -14,19 +14,21 @@ from qunfs.protocol.packing import pack
 _VALUE_ROW: Final = b"n"
 _VALUE_MAX: Final = (1 << 63) - 1
 _STEP: Final = one_of(Nothing, int)
+_unpack: Final = msgpack.unpackb
 
 
 @REGISTRY.update("counter.increment")
-def increment(views: Mapping[int, ObjectView], context: Context) -> bytes:
+def increment(views: Mapping[int, ObjectView], context: Context) -> bytes | MethodFailed:
     """Add the argument, an integer (None: one), and answer the new value; past 64 bits it is refused."""
     view = _only(views, context, _STEP)
     step: int = 1 if context.argument is None else context.argument
     old = _value(view)
     value = old + step
     if not 0 <= value <= _VALUE_MAX:
-        raise MethodFailed(pack(old))
-    view.put(_VALUE_ROW, pack(value))
-    return pack(value)
+        return MethodFailed(pack(old))
+    row = pack(value)
+    view.put(_VALUE_ROW, row)
+    return row
 
 
 @REGISTRY.query("counter.fetch")
@@ -38,7 +40,9 @@ def fetch(views: Mapping[int, ObjectView], context: Context) -> bytes:
 def _only(views: Mapping[int, ObjectView], context: Context, takes: Shapes) -> ObjectView:
     if shape_of(context.argument) not in takes:
         raise TypeError("not an argument of this method")
-    (view,) = views.values()
+    view = views[context.objects[0]]
+    if len(views) != 1:
+        raise ValueError("more than one object")
     # anybody may count, but not there
     if view.get(ATTRIBUTES_ROW) is not None or view.get(GENERATION_ROW) is not None:
         raise ValueError("not a counter")
@@ -47,4 +51,4 @@ def _only(views: Mapping[int, ObjectView], context: Context, takes: Shapes) -> O
 
 def _value(view: ObjectView) -> int:
     row = view.get(_VALUE_ROW)
-    return 0 if row is None else int(msgpack.unpackb(row))
+    return 0 if row is None else int(_unpack(row))

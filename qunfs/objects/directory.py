@@ -33,6 +33,8 @@ _PAGE_BYTES_MAX: Final = 256 * 1024
 _AFTER_COOKIE_ROWS: Final = bytes((COOKIE_ROWS[0] + 1,))
 _DIRECTORY: Final = int(ftype3.NF3DIR)
 _OK: Final = int(nfsstat3.NFS3_OK)
+_SLASH: Final = ord("/")
+_NUL: Final = 0
 
 
 class Directory:
@@ -127,7 +129,7 @@ def parse_name(name: bytes) -> bytes:
     """A name that an entry can have or ask for: any bytes but ``/`` and NUL."""
     if len(name) > NAME_MAX:
         raise Refusal(nfsstat3.NFS3ERR_NAMETOOLONG)
-    if not name or b"/" in name or b"\0" in name:
+    if not name or _SLASH in name or _NUL in name:
         raise Refusal(nfsstat3.NFS3ERR_INVAL)
     return name
 

@@ -144,17 +144,23 @@ class Invocation:
 
     def changed(self, result: object) -> bytes:
         """Write what changed; the answer of an update that takes effect."""
-        nodes = self._nodes
-        return pack((_OK, result, [(obj, nodes[obj].before, nodes[obj].write()) for obj in sorted(nodes)]))
+        shown = [(node.obj, node.before, node.write()) for node in self._opened()]
+        return pack((_OK, result, shown))
 
     def unchanged(self, status: int, result: object) -> bytes:
         """The answer of a query or a refusal."""
         shown: list[tuple[int, Before | None, bytes]] = []
-        for obj in sorted(self._nodes):
-            node = self._nodes[obj]
+        for node in self._opened():
             if node.row is not None:
-                shown.append((obj, node.before, node.row))
+                shown.append((node.obj, node.before, node.row))
         return pack((status, result, shown))
+
+    def _opened(self) -> list[Node]:
+        """The nodes in the order of their ids."""
+        nodes = self._nodes
+        if len(nodes) > 1:
+            return [nodes[obj] for obj in sorted(nodes)]
+        return list(nodes.values())
 
 
 Body = Callable[[Invocation], object]
@@ -170,14 +176,14 @@ def query(
 
     def decorate(body: Body) -> Body:
         @REGISTRY.query(name, follow=follow)
-        def run(views: Mapping[int, ObjectView], context: Context) -> bytes:
+        def run(views: Mapping[int, ObjectView], context: Context) -> bytes | MethodFailed:
             call = Invocation(views, context, takes)
             try:
                 result = body(call)
             except Refusal as refusal:
                 result = refusal
             if isinstance(result, Refusal):
-                raise MethodFailed(call.unchanged(result.status, result.result))
+                return MethodFailed(call.unchanged(result.status, result.result))
             return call.unchanged(_OK, result)
 
         return body
@@ -190,13 +196,13 @@ def update(name: str, takes: Shapes) -> Callable[[Body], Body]:
 
     def decorate(body: Body) -> Body:
         @REGISTRY.update(name)
-        def run(views: Mapping[int, ObjectView], context: Context) -> bytes:
+        def run(views: Mapping[int, ObjectView], context: Context) -> bytes | MethodFailed:
             call = Invocation(views, context, takes)
             try:
                 return call.changed(body(call))
             except Refusal as refusal:
                 refused = refusal
-            raise MethodFailed(call.unchanged(refused.status, refused.result))
+            return MethodFailed(call.unchanged(refused.status, refused.result))
 
         return body
 

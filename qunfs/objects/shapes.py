@@ -29,7 +29,10 @@ def fields(*types: type | tuple[type, ...]) -> Shapes:
 def shape_of(value: Any) -> object:
     """What :class:`Shapes` are made of."""
     kind: object = type(value)
-    return tuple(map(type, value)) if kind is tuple else kind
+    if kind is not tuple:
+        return kind
+    fields_of: tuple[Any, ...] = value
+    return tuple([type(field) for field in fields_of])
 
 
 NO_ARGUMENT: Final = one_of(Nothing)

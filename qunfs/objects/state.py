@@ -15,12 +15,9 @@ Every row is small and a method touches a fixed number of them, however large th
 """
 
 import struct
-from typing import Any, Final
+from typing import Final
 
-import msgpack
-
-from qunfs.objects.codes import ftype3
-from qunfs.protocol.packing import pack
+from qunfs.objects.codes import STORE_BYTES, ftype3
 
 ATTRIBUTES_ROW: Final = b"a"
 DIRECTORY_ROW: Final = b"d"
@@ -37,6 +34,11 @@ DIRECTORY_BYTES: Final = 4096
 FIRST_COOKIE: Final = 3
 """0 starts a listing, 1 and 2 are ``.`` and ``..``."""
 
+ATTRIBUTES: Final = struct.Struct(">BIiIIQIIqqQQ")
+"""The attribute row up to the store: type, mode, links, user, group, size, device, three times, generation."""
+_NUMBERS_BYTES: Final = ATTRIBUTES.size
+_HEADER: Final = struct.Struct(">QQq")
+_HEADER_BYTES: Final = _HEADER.size
 _ENTRY: Final = struct.Struct(">QBQ")
 _COOKIE: Final = struct.Struct(">Q")
 _DIRECTORY: Final = int(ftype3.NF3DIR)
@@ -94,22 +96,22 @@ class Attributes:
 
     def pack(self) -> bytes:
         """The value of the attribute row."""
-        return pack(
-            (
-                self.type,
-                self.mode,
-                self.nlink,
-                self.uid,
-                self.gid,
-                self.size,
-                self.rdev,
-                self.atime,
-                self.mtime,
-                self.ctime,
-                self.store,
-                self.generation,
-            )
+        major, minor = self.rdev
+        numbers = ATTRIBUTES.pack(
+            self.type,
+            self.mode,
+            self.nlink,
+            self.uid,
+            self.gid,
+            self.size,
+            major,
+            minor,
+            self.atime,
+            self.mtime,
+            self.ctime,
+            self.generation,
         )
+        return numbers + self.store
 
     @property
     def is_directory(self) -> bool:
@@ -119,17 +121,12 @@ class Attributes:
 
 def unpack_attributes(row: bytes) -> Attributes:
     """The attributes in an attribute row."""
-    found: Any = msgpack.unpackb(row, use_list=False)
-    kind, mode, nlink, uid, gid, size, rdev, atime, mtime, ctime, store, generation = found
-    major, minor = rdev
-    if not (
-        type(found) is type(rdev) is tuple
-        and type(kind) is type(mode) is type(nlink) is type(uid) is type(gid) is type(size) is int
-        and type(atime) is type(mtime) is type(ctime) is type(generation) is type(major) is type(minor) is int
-        and type(store) is bytes
-    ):
+    store = row[_NUMBERS_BYTES:]
+    if len(row) < _NUMBERS_BYTES or len(store) not in (0, STORE_BYTES):
         raise ValueError("not an attribute row")
-    return Attributes(kind, mode, nlink, uid, gid, size, rdev, atime, mtime, ctime, store, generation)
+    found = ATTRIBUTES.unpack_from(row)
+    kind, mode, nlink, uid, gid, size, major, minor, atime, mtime, ctime, generation = found
+    return Attributes(kind, mode, nlink, uid, gid, size, (major, minor), atime, mtime, ctime, store, generation)
 
 
 class Entry:
@@ -166,15 +163,14 @@ class DirectoryHeader:
 
     def pack(self) -> bytes:
         """The value of the directory row."""
-        return pack((self.parent, self.next_cookie, self.entries))
+        return _HEADER.pack(self.parent, self.next_cookie, self.entries)
 
 
 def unpack_header(row: bytes) -> DirectoryHeader:
     """The header in a directory row."""
-    found: Any = msgpack.unpackb(row, use_list=False)
-    parent, next_cookie, entries = found
-    if not (type(found) is tuple and type(parent) is type(next_cookie) is type(entries) is int):
+    if len(row) != _HEADER_BYTES:
         raise ValueError("not a directory row")
+    parent, next_cookie, entries = _HEADER.unpack(row)
     return DirectoryHeader(parent, next_cookie, entries)
 
 

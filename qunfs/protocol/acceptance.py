@@ -6,11 +6,11 @@ A record enters the history of all its objects together.  Two rules then shrink 
 - the *proof rule*: a METHOD or COPY proves its ``bot`` established; that record becomes the base wherever it stands.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from qunfs.protocol.history import Candidate, Kind, ReplicaHistory
-from qunfs.protocol.store import Difference, StoreView
+from qunfs.protocol.store import Redo, StoreView
 
 _METHOD: Final = Kind.METHOD
 
@@ -39,25 +39,28 @@ class _Histories:
 
 def accept(
     store: StoreView,
+    own: Sequence[ReplicaHistory],
     record: Candidate,
-    redo: Mapping[int, Difference],
+    redo: Sequence[Redo | None],
     answer: bytes,
     conditioned: Sequence[Candidate] | None,
-) -> None:
+) -> list[ReplicaHistory]:
     """Accept a record on all its objects with every side effect; the caller has checked that it may.
 
-    ``redo[o]`` is what the new version of o changes against the conditioned-on one; objects whose version is already
-    in the store (adoption) are left out.  ``conditioned`` are the records, one for each object, that the request showed
-    and conditioned on, None for an adoption.
+    ``own`` are the histories of its objects and ``redo`` what each new version changes against the conditioned-on one,
+    None where there is no version or it is in the store already (adoption).  ``conditioned`` are the records, one for
+    each object, that the request showed and conditioned on, None for an adoption.  Gives the new histories.
     """
-    for place, obj in enumerate(record.objects):
-        if obj in redo:
-            store.add_version(obj, record.lt, record.lt_co[place], redo[obj], answer)
-    usual = _usual(store, record) if record.kind is _METHOD else None
+    objects = record.objects
+    for place, changes in enumerate(redo):
+        if changes is not None:
+            store.add_version(objects[place], record.lt, record.lt_co[place], changes, answer)
+    usual = _usual(own, record) if record.kind is _METHOD else None
     if usual is not None:
-        for obj in sorted(usual):
-            store.set_history(obj, ReplicaHistory(usual[obj]))
-        return
+        for place, history in enumerate(usual):
+            store.set_history(objects[place], history)
+        _prove_elsewhere(store, record, own)
+        return usual
     histories = _Histories(store)
     for obj in record.objects:
         records = histories.of(obj)
@@ -70,29 +73,32 @@ def accept(
         for obj in record.objects:
             _prove(histories, record, obj, conditioned)
     histories.write()
+    return [store.history(obj) for obj in objects]
 
 
-def _usual(store: StoreView, accepted: Candidate) -> dict[int, Sequence[Candidate]] | None:
+def _usual(own: Sequence[ReplicaHistory], accepted: Candidate) -> list[ReplicaHistory] | None:
     """The new histories when the METHOD builds on the latest record of each of its objects; None when it does not.
 
-    That is how it goes when nobody contends.  The proof rule then leaves that record and the new one, and on the other
-    objects of the proofs what is not older.
+    That is how it goes when nobody contends.  The proof rule then leaves that record and the new one.
     """
-    changed: dict[int, Sequence[Candidate]] = {}
-    for place, obj in enumerate(accepted.objects):
-        latest = store.history(obj).latest
-        if latest.lt != accepted.bot[place]:
+    changed: list[ReplicaHistory] = []
+    for place, bottom in enumerate(accepted.bot):
+        latest = own[place].latest
+        if latest.lt != bottom:
             return None
-        changed[obj] = (latest, accepted)
-    for obj in accepted.objects:
-        proof = changed[obj][0]
-        for sibling in proof.objects:
-            if sibling in accepted.objects:
-                continue
-            records = changed.get(sibling) or store.history(sibling).records
-            if records[0].lt < proof.lt and proof in records:
-                changed[sibling] = [r for r in records if r.lt >= proof.lt]
+        changed.append(ReplicaHistory((latest, accepted)))
     return changed
+
+
+def _prove_elsewhere(store: StoreView, accepted: Candidate, own: Sequence[ReplicaHistory]) -> None:
+    """The proof rule of a usual METHOD on the other objects of what it proves: what is older than the proof goes."""
+    for before in own:
+        proof = before.latest
+        for sibling in proof.objects:
+            if sibling not in accepted.objects:
+                records = store.history(sibling).records
+                if records[0].lt < proof.lt and proof in records:
+                    store.set_history(sibling, ReplicaHistory([r for r in records if r.lt >= proof.lt]))
 
 
 def _skip(histories: _Histories, accepted: Candidate) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from qunfs.protocol.classify import proven
 from qunfs.protocol.execution import Code
 from qunfs.protocol.history import Candidate, Kind, LogicalTimestamp, ObjectHistorySet, ReplicaHistory
+from qunfs.protocol.packing import new_tuple
 from qunfs.protocol.quorum import QuorumSystem, mask_of
 
 Versions = tuple[LogicalTimestamp, ...]
@@ -110,7 +111,7 @@ def unanimous_answer(quorums: QuorumSystem, joint: Sequence[Fresh], servers: int
     for fresh in joint:
         if fresh.lt != fresh.history.head.lt:
             return None
-    return Agreed(first.code, first.answer, servers)
+    return new_tuple(Agreed, (first.code, first.answer, servers))
 
 
 def agreement(quorums: QuorumSystem, replies: Mapping[int, Fresh]) -> Agreed | None:

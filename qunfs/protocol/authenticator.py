@@ -10,7 +10,6 @@ are one block and one compression (docs/decisions/0001).
 """
 
 import struct
-from collections import OrderedDict
 from collections.abc import Mapping
 from hashlib import blake2b
 from hmac import compare_digest
@@ -19,13 +18,17 @@ from typing import Final
 from qunfs.protocol.errors import LocalError
 from qunfs.protocol.history import ReplicaHistory
 from qunfs.protocol.quorum import servers_of
+from qunfs.protocol.recent import Recent
 
 MAC_BYTES: Final = 16
 KEY_BYTES: Final = 32
 _OBJECT: Final = struct.Struct(">Q")
 _PERSON: Final = b"qunfs-history-2"
-_TAGS_KEPT: Final = 4_096
+_TAGS_KEPT: Final = 2_048
 """Vectors remembered per replica: a miss costs a few hashes, and memory in use stays in the CPU's caches."""
+_copy: Final = blake2b.copy
+_update: Final = blake2b.update
+_digest: Final = blake2b.digest
 
 _MASKS_KEPT: Final = 1_024
 """Correct clients send the views of n preferred quorums and a few more; any bitmap can be asked about."""
@@ -62,9 +65,13 @@ class Authenticator:
         self._server = server
         self._n = len(pair_keys)
         self._keyed = [blake2b(pair_keys[s], digest_size=2 * MAC_BYTES, person=_PERSON) for s in range(self._n)]
-        self._halves = struct.Struct(f"{MAC_BYTES}s" * (2 * self._n))
+        first, second = f"{MAC_BYTES}s{MAC_BYTES}x", f"{MAC_BYTES}x{MAC_BYTES}s"
+        above = self._n - server - 1
+        self._issued = struct.Struct(second * (server + 1) + first * above)
+        """What this server issues, in the hashes of all pairs: the second half where it has the higher index."""
+        self._awaited = struct.Struct(first * server + second * (above + 1))
         self._runs: dict[int, list[tuple[int, int]]] = {}
-        self._tags: OrderedDict[tuple[int, bytes], Tags] = OrderedDict()
+        self._tags: Recent[tuple[int, bytes], Tags] = Recent(_TAGS_KEPT)
 
     def tags(self, obj: int, history: ReplicaHistory) -> Tags:
         """The whole vector for a history of an object, remembered for the checks that follow."""
@@ -74,18 +81,14 @@ class Authenticator:
         if known is not None:
             return known
         text = _OBJECT.pack(obj) + digest
-        pairs: list[bytes] = []
+        hashes: list[bytes] = []
         for key in self._keyed:
-            keyed = key.copy()
-            keyed.update(text)
-            pairs.append(keyed.digest())
-        halves = self._halves.unpack(b"".join(pairs))
-        me = 2 * self._server
-        issued, awaited = halves[1 : me + 2 : 2] + halves[me + 2 :: 2], halves[:me:2] + halves[me + 1 :: 2]
-        made = Tags(b"".join(issued), b"".join(awaited))
-        self._tags[which] = made
-        if len(self._tags) > _TAGS_KEPT:
-            self._tags.popitem(last=False)
+            keyed = _copy(key)
+            _update(keyed, text)
+            hashes.append(_digest(keyed))
+        pairs = b"".join(hashes)
+        made = Tags(b"".join(self._issued.unpack(pairs)), b"".join(self._awaited.unpack(pairs)))
+        self._tags.put(which, made)
         return made
 
     def invalid(self, obj: int, history: ReplicaHistory, mask: int, macs: bytes) -> list[int]:

@@ -23,15 +23,16 @@ from qunfs.protocol.history import (
     copy,
     method,
     method_wire,
+    pack_timestamp,
 )
-from qunfs.protocol.operation import Operation
+from qunfs.protocol.operation import SESSION_BYTES, Operation
 from qunfs.protocol.packing import new_tuple
 from qunfs.protocol.quorum import QuorumSystem
 
-_HEADER: Final = struct.Struct(">BI16sI")
-_COUNT: Final = struct.Struct(">H")
-_SET: Final = struct.Struct(">QH")
-_GROUP: Final = struct.Struct(">Q32s")
+OUTLINE: Final = struct.Struct(f">B{SESSION_BYTES}sIHH")
+"""Kind, session, the length of the operation; how many times SHOWN there is for the views, and for the evidence."""
+SHOWN: Final = struct.Struct(">QQI")
+"""An object, the bitmap of the servers that have one history, the length of that; no servers: a view of nothing."""
 _blake2b: Final = blake2b
 
 
@@ -42,7 +43,7 @@ class RequestRefused(PeerError):
 class Request:
     """A METHOD, BARRIER or COPY and what it is conditioned on (the operation and multi-OHS of section 3.7)."""
 
-    __slots__ = ("client", "evidence", "kind", "operation", "session", "views")
+    __slots__ = ("_outline", "client", "evidence", "kind", "operation", "session", "views")
 
     def __init__(
         self,
@@ -52,7 +53,9 @@ class Request:
         operation: Operation | None,
         views: tuple[ObjectHistorySet, ...],
         evidence: tuple[ObjectHistorySet, ...] = (),
+        received: bytes = b"",
     ) -> None:
+        """``received`` is its outline, when it came over the network."""
         self.kind: Final = kind
         self.client: Final = client
         self.session: Final = session
@@ -61,6 +64,31 @@ class Request:
         """One for each object, ascending: exactly a quorum, or nothing for an object that is still at ⟨0⟩."""
         self.evidence: Final = evidence
         """Further object history sets, used only as proofs."""
+        self._outline = received
+
+    @property
+    def outline(self) -> bytes:
+        """What goes over the network of it before the histories, and with their digests into its timestamp."""
+        if not self._outline:
+            self._outline = _outline(self)
+        return self._outline
+
+
+def _outline(request: Request) -> bytes:
+    operation = b"" if request.operation is None else request.operation.wire
+    views, evidence = _shown(request.views), _shown(request.evidence)
+    head = OUTLINE.pack(request.kind, request.session, len(operation), len(views), len(evidence))
+    return b"".join((head, operation, *views, *evidence))
+
+
+def _shown(sets: tuple[ObjectHistorySet, ...]) -> list[bytes]:
+    shown: list[bytes] = []
+    for histories in sets:
+        if not histories.groups:
+            shown.append(SHOWN.pack(histories.obj, 0, 0))
+        for history, mask in histories.groups:
+            shown.append(SHOWN.pack(histories.obj, mask, len(history.wire)))
+    return shown
 
 
 class Classification(NamedTuple):
@@ -77,11 +105,14 @@ _METHOD: Final = Kind.METHOD
 _UNTOUCHED: Final = Classification(Kind.METHOD, ZERO, None, ZERO_TIMESTAMP)
 
 
-class Setup(NamedTuple):
+class Setup:
     """The candidate a request makes and, for each of its objects, the candidate it is conditioned on."""
 
-    candidate: Candidate
-    conditioned: tuple[Candidate, ...]
+    __slots__ = ("candidate", "conditioned")
+
+    def __init__(self, candidate: Candidate, conditioned: tuple[Candidate, ...]) -> None:
+        self.candidate: Final = candidate
+        self.conditioned: Final = conditioned
 
 
 def proven(quorums: QuorumSystem, sets: Iterable[ObjectHistorySet]) -> set[Candidate]:
@@ -163,9 +194,10 @@ def setup_unanimous(quorums: QuorumSystem, request: Request) -> Setup | None:
         packed.append(candidate.packed_lt)
         if candidate.lt.time > time:
             time = candidate.lt.time
-    lt = new_tuple(LogicalTimestamp, (1 + time, 0, request.client, _digest(request, packed)))
+    lt: LogicalTimestamp = new_tuple(LogicalTimestamp, (1 + time, 0, request.client, _digest(request, packed)))
     ids = tuple(objects)
-    return Setup(method(lt, ids, tuple(lt_co), method_wire(lt.pack(), ids, packed)), tuple(conditioned))
+    candidate = method(lt, ids, tuple(lt_co), method_wire(pack_timestamp(lt), ids, packed))
+    return Setup(candidate, tuple(conditioned))
 
 
 def setup_classified(quorums: QuorumSystem, request: Request) -> Setup:
@@ -213,14 +245,15 @@ def _setup_copy(
 def _digest(request: Request, lt_co: list[bytes]) -> bytes:
     """What makes a timestamp unique to operation and condition ("compact timestamps", section 3.5).
 
-    ``lt_co`` are the packed timestamps that each object is conditioned on.
+    ``lt_co`` are the packed timestamps that each object is conditioned on.  The outline says how many histories and
+    objects there are.
     """
-    operation = b"" if request.operation is None else request.operation.wire
-    parts = [_HEADER.pack(request.kind, request.client, request.session, len(operation)), operation]
-    for sets in (request.views, request.evidence):
-        parts.append(_COUNT.pack(len(sets)))
-        for histories in sets:
-            parts.append(_SET.pack(histories.obj, len(histories.groups)))
-            for history, mask in histories.groups:
-                parts.append(_GROUP.pack(mask, history.digest))
-    return _blake2b(b"".join(parts + lt_co), digest_size=DIGEST_BYTES).digest()
+    parts = [request.client.to_bytes(4, "big"), request.outline]
+    for histories in request.views:
+        for history, _ in histories.groups:
+            parts.append(history.digest)
+    for histories in request.evidence:
+        for history, _ in histories.groups:
+            parts.append(history.digest)
+    parts += lt_co
+    return _blake2b(b"".join(parts), digest_size=DIGEST_BYTES).digest()

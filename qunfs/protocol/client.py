@@ -5,7 +5,7 @@ Operations of one client on one object queue up in the order they came, so that 
 each takes n of a finite pool of buffers before it starts (Small Byzantine Quorum Systems, FIRST and LAST).
 """
 
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -75,14 +75,14 @@ class Client:
         self._means = Means(
             identity, quorums, registry, uniform, lambda: self.wall_ns, limits, self.rpc, self._trust, cache, planner
         )
-        self.counters: Counter[str] = self._means.counters
+        self.counters: defaultdict[str, int] = self._means.counters
         self._now = 0.0
         self._known: set[int] = set()
         """The servers that were connected before."""
         self._next_ticket = 1
         self._works: dict[int, _Work] = {}
         self._by_phase: dict[int, _Work] = {}
-        self._queues: dict[int, deque[_Work]] = {}
+        self._queues: dict[int, list[_Work]] = {}
         self._buffers = buffers
         self._for_buffers: deque[_Work] = deque()
         self._ready: deque[_Work] = deque()
@@ -157,9 +157,11 @@ class Client:
 
     def next_tick(self) -> float | None:
         """When :meth:`tick` has something to do next."""
-        times = [w.wake_at for w in self._works.values() if w.wake_at is not None]
-        phase = self.rpc.next_tick()
-        return min([*times, phase] if phase is not None else times, default=None)
+        soonest = self.rpc.next_tick()
+        for work in self._works.values():
+            if work.wake_at is not None and (soonest is None or work.wake_at < soonest):
+                soonest = work.wake_at
+        return soonest
 
     def overdue(self, since: float) -> list[float]:
         """When the operations that were begun before a time and are not complete were begun."""
@@ -259,7 +261,7 @@ class Client:
         for obj in objects:
             queue = self._queues.get(obj)
             if queue is None:
-                self._queues[obj] = deque((work,))
+                self._queues[obj] = [work]
             else:
                 queue.append(work)
         work.queued += objects

@@ -56,13 +56,14 @@ class Execution:
 
 
 _OK: Final = Code.OK
+_FAILED: Final = Code.FAILED
 _WRONG_TYPE: Final = Execution(Code.WRONG_TYPE, b"", effective=False)
 _ANSWER_MAX: Final = DEFAULT_LIMITS.answer_bytes_max
 _NIL: Final = b"\xc0"
 _unpack: Final = msgpack.unpackb
 
 
-def run_query(method: Method, operation: Operation, views: Mapping[int, Overlay]) -> Execution:
+def run_query(method: Method, operation: Operation, views: dict[int, Overlay]) -> Execution:
     """Run a query; whatever it does to its overlays is forgotten."""
     if _untyped(operation, views) is None:
         return _WRONG_TYPE
@@ -70,7 +71,7 @@ def run_query(method: Method, operation: Operation, views: Mapping[int, Overlay]
 
 
 def run_update(
-    method: Method, operation: Operation, client: int, time: int, views: Mapping[int, Overlay], limits: Limits
+    method: Method, operation: Operation, client: int, time: int, views: dict[int, Overlay], limits: Limits
 ) -> Execution:
     """Run an update on overlays of its conditioned-on versions; when effective, their changes are the new versions.
 
@@ -100,7 +101,7 @@ def run_update(
     return execution
 
 
-def _untyped(operation: Operation, views: Mapping[int, Overlay]) -> list[tuple[Overlay, bytes]] | None:
+def _untyped(operation: Operation, views: dict[int, Overlay]) -> list[tuple[Overlay, bytes]] | None:
     """The objects that have no type yet, and the one they are to get; None when another is of a wrong type."""
     untyped: list[tuple[Overlay, bytes]] = []
     for place, obj in enumerate(operation.objects):
@@ -119,11 +120,11 @@ def _invoke(method: Method, operation: Operation, views: Mapping[int, ObjectView
         argument = None if packed == _NIL else _unpack(packed, use_list=False)
         context = Context(operation.objects, argument, operation.credentials, operation.client_time)
         answer = method.body(views, context)
+        if isinstance(answer, MethodFailed):
+            return Execution(_FAILED, answer.answer, False)
         if len(answer) > _ANSWER_MAX:
             return Execution(Code.BAD_ARGUMENT, b"", effective=False)
         return Execution(_OK, answer, True)
-    except MethodFailed as failure:
-        return Execution(Code.FAILED, failure.answer, effective=False)
     except (StorageError, VersionMissing, MemoryError):
         raise
     except Exception:  # a malformed argument can surface as anything; the outcome is the same at every replica

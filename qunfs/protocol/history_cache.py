@@ -12,7 +12,7 @@ from qunfs.protocol.quorum import QuorumSystem, mask_of, servers_of
 from qunfs.protocol.trust import Trust
 
 _OBJECTS_KEPT: Final = 65_536
-"""Objects remembered per client; forgetting one costs a round trip at its next update."""
+"""Objects remembered per client, those last shown; forgetting one costs a round trip at its next update."""
 
 Vectors = Mapping[int, bytes]
 """By server, what came behind the body of its reply: the MACs for all servers of one history after the other."""
@@ -63,11 +63,7 @@ class HistoryCache:
 
     def of(self, obj: int) -> Sequence[Held]:
         """What is held of an object; no server is in two of them."""
-        held = self._objects.get(obj)
-        if held is None:
-            return ()
-        self._objects.move_to_end(obj)
-        return held
+        return self._objects.get(obj, ())
 
     def histories(self, obj: int) -> dict[int, ReplicaHistory]:
         """The histories held of an object, by server."""
@@ -84,18 +80,18 @@ class HistoryCache:
     def vectors(self, shown: ObjectHistorySet) -> list[bytes]:
         """For each history of a set, in the order of its groups and then of their servers, its MACs for all servers."""
         vectors: list[bytes] = []
+        held, size = self.of(shown.obj), self._vector_bytes
         for history, servers in shown.groups:
-            found: dict[int, bytes] = {}
-            for held in self.of(shown.obj):
-                some = held.servers & servers
-                if some and held.vectors and held.history == history:
-                    for server in servers_of(some):
-                        found[server] = held.vectors[server][held.at : held.at + self._vector_bytes]
-                    if some == servers:
+            for server in servers_of(servers):
+                for one in held:
+                    if one.servers >> server & 1:
                         break
-            if len(found) != servers.bit_count():
-                raise LocalError("a request shows a history that is not held")
-            vectors += found.values() if some == servers else [found[server] for server in sorted(found)]
+                else:
+                    raise LocalError("a request shows a history that is not held")
+                if not one.vectors or one.history != history:
+                    raise LocalError("a request shows a history that is not held with MACs")
+                vector = one.vectors[server]
+                vectors.append(vector if len(vector) == size else vector[one.at : one.at + size])
         return vectors
 
     def note(self, objects: Iterable[int], shown: Iterable[Shown], servers: int, vectors: Vectors, at: int = 0) -> int:
@@ -106,6 +102,8 @@ class HistoryCache:
         for obj, (history, vector) in zip(objects, shown):  # noqa: B905 - an update's reply may show none
             if history is not None:
                 self._remember(obj, Held(history, servers, vectors if vector else _NO_VECTORS, at))
+            elif obj in self._objects:
+                self._objects.move_to_end(obj)
             if vector:
                 at += self._vector_bytes
         return at
@@ -113,7 +111,9 @@ class HistoryCache:
     def _remember(self, obj: int, new: Held) -> None:
         self.changes += 1
         before = self._objects.get(obj)
-        if before is None and len(self._objects) >= _OBJECTS_KEPT:
+        if before is not None:
+            self._objects.move_to_end(obj)
+        elif len(self._objects) >= _OBJECTS_KEPT:
             self._objects.popitem(last=False)
         self._objects[obj] = [new, *_without(before, new.servers, new)] if before else [new]
 

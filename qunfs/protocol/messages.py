@@ -1,7 +1,8 @@
 """Every message and how it is packed; :mod:`qunfs.protocol.wire` reads them, nothing else knows the wire.
 
 A payload is one type byte, a 32-bit request number that the reply repeats, and a msgpack body.  An UPDATE is a body
-packed once for all servers, followed by the column of MACs that only the addressed server can check.  A reply is a body
+packed once for all servers (fixed fields, which are read faster, and histories), followed by the column of MACs that
+only the addressed server can check.  A reply is a body
 followed by the vectors of MACs of the histories in it: the bodies of replicas that agree are the same bytes, and the
 client reads them once.
 """
@@ -15,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from qunfs.protocol.classify import Request
 from qunfs.protocol.execution import Code
 from qunfs.protocol.history import Candidate, LogicalTimestamp, ReplicaHistory
-from qunfs.protocol.packing import pack
+from qunfs.protocol.packing import bytes_head, pack
 from qunfs.protocol.store import Listed
 
 HEADER: Final = struct.Struct(">BI")
@@ -88,8 +89,7 @@ class Query(NamedTuple):
 
     def pack(self, number: int) -> bytes:
         """The payload."""
-        body = [(i.objects, i.held, i.operation, i.at, i.want_auth, i.whole) for i in self.items]
-        return _pack(Type.QUERY, number, body)
+        return pack_query(number, self.items)
 
 
 class Update:
@@ -246,6 +246,16 @@ class Culled(NamedTuple):
     """Its MAC holds, and its latest time is too far above the replica's clock; otherwise its MAC does not hold."""
 
 
+_UPDATE_REPLY: Final = Type.UPDATE_REPLY
+_UPDATE_REPLIES: Final = [[bytes((0x95, status, code)) for code in Code] for status in Status]
+"""How msgpack begins an array of five fields, the first two of them a status and a code."""
+_ARRAYS: Final = [bytes((0x90 + length,)) for length in range(16)]
+_PAIR: Final = _ARRAYS[2]
+_UNCHANGED: Final = _PAIR + b"\xc0"
+_FALSE: Final = b"\xc2"
+_TRUE: Final = b"\xc3"
+
+
 class UpdateReply(NamedTuple):
     """What became of an Update or Adopt, with the current histories of its objects."""
 
@@ -256,15 +266,24 @@ class UpdateReply(NamedTuple):
     culled: tuple[Culled, ...] = ()
 
     def pack(self, number: int) -> bytes:
-        """The payload."""
-        shown: list[Body] = []
+        """The payload; msgpack of (status, code, answer, [(history, has a vector) ...], culled), put together here."""
+        status, code, answer, histories, culled = self
+        parts = [_UPDATE_REPLIES[status][code], bytes_head(len(answer)), answer, _ARRAYS[len(histories)]]
         vectors: list[bytes] = []
-        for history, vector in self.histories:
-            shown.append((None if history is None else history.wire, vector != b""))
+        for history, vector in histories:
+            if history is None:
+                parts.append(_UNCHANGED)
+            else:
+                parts.append(_PAIR)
+                parts.append(bytes_head(len(history.wire)))
+                parts.append(history.wire)
             if vector:
+                parts.append(_TRUE)
                 vectors.append(vector)
-        body = pack((self.status, self.code, self.answer, shown, self.culled))
-        return join_reply(Type.UPDATE_REPLY, number, body, vectors)
+            else:
+                parts.append(_FALSE)
+        parts.append(pack(culled) if culled else _ARRAYS[0])
+        return join_reply(_UPDATE_REPLY, number, b"".join(parts), vectors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,11 +342,19 @@ def _pack(kind: Type, number: int, body: object) -> bytes:
     return HEADER.pack(kind, number) + pack(body)
 
 
+def pack_query(number: int, items: tuple[QueryItem, ...]) -> bytes:
+    """The payload of a QUERY."""
+    return _pack(Type.QUERY, number, items)
+
+
 def pack_update_body(request: Request) -> bytes:
-    """The part of an UPDATE that is the same for every server."""
-    operation = b"" if request.operation is None else request.operation.wire
-    sets = [[(s.obj, [(h.wire, m) for h, m in s.groups]) for s in group] for group in (request.views, request.evidence)]
-    return pack((request.kind, request.session, operation, *sets))
+    """The part of an UPDATE that is the same for every server: its outline and the histories that this names."""
+    parts = [request.outline]
+    for sets in (request.views, request.evidence):
+        for histories in sets:
+            for history, _ in histories.groups:
+                parts.append(history.wire)
+    return b"".join(parts)
 
 
 def pack_update(number: int, body: bytes, column: bytes) -> bytes:

@@ -4,6 +4,7 @@ A method is a deterministic function of its argument and the state of its object
 map of byte keys to byte values; keys that begin with a zero byte belong to the protocol (:mod:`execution`).
 """
 
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -13,7 +14,7 @@ import msgpack
 
 from qunfs.protocol.errors import LocalError, MalformedMessage
 from qunfs.protocol.limits import DEFAULT_LIMITS
-from qunfs.protocol.packing import new_tuple, pack
+from qunfs.protocol.packing import pack
 
 RESERVED_PREFIX: Final = b"\x00"
 """Keys of an object's state that methods never see."""
@@ -53,12 +54,13 @@ class Credentials(NamedTuple):
     groups: tuple[int, ...] = ()
 
 
-class MethodFailed(Exception):
-    """A method's deterministic refusal: no version is made and ``answer`` is what the client gets."""
+class MethodFailed:
+    """What a method returns to refuse, deterministically: no version is made and ``answer`` is what the client gets."""
+
+    __slots__ = ("answer",)
 
     def __init__(self, answer: bytes) -> None:
-        super().__init__("method failed")
-        self.answer = answer
+        self.answer: Final = answer
 
 
 class Context:
@@ -74,7 +76,7 @@ class Context:
         self.client_time: Final = client_time
 
 
-MethodBody = Callable[[Mapping[int, ObjectView], Context], bytes]
+MethodBody = Callable[[Mapping[int, ObjectView], Context], bytes | MethodFailed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +181,11 @@ class Operation:
     def wire(self) -> bytes:
         """The bytes that go over the network and into the timestamp of an update."""
         if not self._wire:
-            call = (self.objects, self.types, self.method, self.version, self.argument)
-            once = (self.client_time, self.home, self.session, self.sequence)
-            self._wire = pack((*call, *self.credentials, *once))
+            uid, gid, groups = self.credentials
+            calling = pack((self.types, self.method, self.version, uid, gid, groups))
+            count = len(self.objects)
+            once = _ONCE.pack(self.client_time, self.home, self.session, self.sequence, len(calling), count)
+            self._wire = b"".join((once, calling, _IDS[count].pack(*self.objects), self.argument))
         return self._wire
 
     def __eq__(self, other: object) -> bool:
@@ -191,14 +195,37 @@ class Operation:
         return hash(self.wire)
 
 
-_SHAPE: Final = (tuple, tuple, str, int, bytes, int, int, tuple, int, int, bytes, int)
+class _Calling:
+    """What many operations have in common: what is called on which types, and for whom."""
+
+    __slots__ = ("credentials", "method", "types", "version")
+
+    def __init__(self, types: tuple[str, ...], method: str, version: int, credentials: Credentials) -> None:
+        self.types: Final = types
+        self.method: Final = method
+        self.version: Final = version
+        self.credentials: Final = credentials
+
+
+_ONCE: Final = struct.Struct(f">QQ{SESSION_BYTES}sQHB")
+"""Client time, home, session, sequence; the length of the calling and the number of objects.  Behind it lie the calling
+in msgpack, the objects' ids and the argument."""
+_ONCE_BYTES: Final = _ONCE.size
+_SHAPE: Final = (tuple, str, int, int, int, tuple)
 _OBJECTS_MAX: Final = DEFAULT_LIMITS.objects_per_operation_max
 _ARGUMENT_MAX: Final = DEFAULT_LIMITS.argument_bytes_max
 _GROUPS_MAX: Final = DEFAULT_LIMITS.groups_max
 _ID_END: Final = 1 << 32
 _TIME_END: Final = 1 << 63
-_NUMBER_END: Final = 1 << 64
+_ID_BYTES: Final = 8
+_IDS: Final = [struct.Struct(f">{count}Q") for count in range(_OBJECTS_MAX + 1)]
+"""By how many they are."""
+_CALLINGS_KEPT: Final = 1_024
+_SHORT_CALLING_BYTES: Final = 512
+"""Longer ones, with hundreds of groups, are rare and not remembered: anybody can send them."""
 _unpack: Final = msgpack.unpackb
+_callings: Final[dict[bytes, _Calling]] = {}
+"""One decode per distinct calling: a client asks for few different ones, again and again."""
 
 
 def parse_operation_untrusted(data: bytes) -> Operation:
@@ -206,49 +233,80 @@ def parse_operation_untrusted(data: bytes) -> Operation:
 
     The bytes as sent are what gets hashed: another encoding of the same fields is another operation.
     """
-    try:
-        fields = _unpack(data, use_list=False)
-    except Exception as error:  # msgpack raises half a dozen unrelated types on bad input
-        raise MalformedMessage("operation is not msgpack") from error
-    if type(fields) is not tuple or tuple(map(type, fields)) != _SHAPE:
-        raise MalformedMessage("operation of a wrong shape")
-    objects: tuple[Any, ...]
-    types: tuple[Any, ...]
-    groups: tuple[Any, ...]
-    name: str
-    argument: bytes
-    session: bytes
-    version: int
-    uid: int
-    gid: int
     client_time: int
     home: int
+    session: bytes
     sequence: int
-    objects, types, name, version, argument, uid, gid, groups, client_time, home, session, sequence = fields
-    if not 1 <= len(objects) <= _OBJECTS_MAX or len(types) != len(objects):
-        raise MalformedMessage("operation on too many objects, or not of one type each")
+    length: int
+    count: int
+    objects: tuple[int, ...]
+    try:
+        client_time, home, session, sequence, length, count = _ONCE.unpack_from(data)
+        at = _ONCE_BYTES + length
+        objects = _IDS[count].unpack_from(data, at)
+    except (struct.error, IndexError) as error:
+        raise MalformedMessage("operation cut short, or on too many objects") from error
+    packed = data[_ONCE_BYTES:at]
+    calling = _callings.get(packed)
+    if calling is None:
+        calling = _calling_untrusted(packed)
     below = 0
-    for place, obj in enumerate(objects):
-        kind = types[place]
-        if type(obj) is not int or not below < obj < _NUMBER_END or type(kind) is not str or len(kind) > 32:
-            raise MalformedMessage("operation's objects or types out of bounds")
+    for obj in objects:
+        if obj <= below:
+            raise MalformedMessage("operation's objects not in ascending order")
         below = obj
+    argument = data[at + _ID_BYTES * count :]
     sound = (
-        0 < len(name) <= 64
-        and 0 <= version < _ID_END
+        count > 0
+        and len(calling.types) == count
         and len(argument) <= _ARGUMENT_MAX
-        and 0 <= uid < _ID_END
-        and 0 <= gid < _ID_END
-        and (not groups or _sound_groups(groups))
-        and 0 <= client_time < _TIME_END
+        and client_time < _TIME_END
         and (home == 0 or home in objects)
-        and len(session) == SESSION_BYTES
-        and 0 <= sequence < _NUMBER_END
     )
     if not sound:
         raise MalformedMessage("operation out of bounds")
-    credentials = new_tuple(Credentials, (uid, gid, groups))
-    return Operation(objects, types, name, version, argument, credentials, client_time, home, session, sequence, data)
+    return Operation(
+        objects,
+        calling.types,
+        calling.method,
+        calling.version,
+        argument,
+        calling.credentials,
+        client_time,
+        home,
+        session,
+        sequence,
+        data,
+    )
+
+
+def _calling_untrusted(packed: bytes) -> _Calling:
+    try:
+        fields = _unpack(packed, use_list=False)
+    except Exception as error:  # msgpack raises half a dozen unrelated types on bad input
+        raise MalformedMessage("operation's calling is not msgpack") from error
+    if type(fields) is not tuple or tuple(map(type, fields)) != _SHAPE:
+        raise MalformedMessage("operation's calling of a wrong shape")
+    types: tuple[Any, ...]
+    groups: tuple[Any, ...]
+    types, name, version, uid, gid, groups = fields
+    sound = (
+        len(types) <= _OBJECTS_MAX
+        and all(type(kind) is str and len(kind) <= 32 for kind in types)
+        and 0 < len(name) <= 64
+        and 0 <= version < _ID_END
+        and 0 <= uid < _ID_END
+        and 0 <= gid < _ID_END
+        and (not groups or _sound_groups(groups))
+    )
+    if not sound:
+        raise MalformedMessage("operation's calling out of bounds")
+    calling = _Calling(types, name, version, Credentials(uid, gid, groups))
+    if len(packed) <= _SHORT_CALLING_BYTES:
+        if len(_callings) >= _CALLINGS_KEPT:
+            _callings.clear()
+        _callings[packed] = calling
+    return calling
 
 
 def _sound_groups(groups: tuple[Any, ...]) -> bool:

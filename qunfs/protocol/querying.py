@@ -19,8 +19,9 @@ from qunfs.protocol.answering import (
 from qunfs.protocol.execution import Code
 from qunfs.protocol.history import ObjectHistorySet, ReplicaHistory
 from qunfs.protocol.history_cache import HistoryCache, history_set, likes_of, to_claim
-from qunfs.protocol.messages import HELD_BYTES, Query, QueryItem, QueryReply, Shown
+from qunfs.protocol.messages import HELD_BYTES, QueryItem, QueryReply, Shown, pack_query
 from qunfs.protocol.operation import Answer, Call, Method, Operation
+from qunfs.protocol.packing import new_tuple
 from qunfs.protocol.quorum import QuorumSystem, mask_of, servers_of
 from qunfs.protocol.quorum_rpc import Alike, Phase
 from qunfs.protocol.sync import rows_digest
@@ -53,7 +54,7 @@ class Item:
     def answer(self) -> Answer:
         """The answer for the caller."""
         value = b"" if self.result is None else self.result.answer
-        return Answer(value, None if self.followed is None else self.followed.answer)
+        return new_tuple(Answer, (value, None if self.followed is None else self.followed.answer))
 
 
 class _Told:
@@ -130,7 +131,7 @@ class Reading(Phase):
 
     def _packed(self, told: _Told) -> bytes:
         digests = tuple([b"" if claim is None else claim.digest[:HELD_BYTES] for claim in told.claims])
-        told.payload = Query(self.items(digests, told.chosen)).pack(self.number)
+        told.payload = pack_query(self.number, self.items(digests, told.chosen))
         return told.payload
 
     def ask_otherwise(self) -> None:
@@ -210,7 +211,7 @@ class QueryRound(Reading):
             whole = not item.call.large or self._all_whole[index] or chosen
             at = b"" if item.at is None else b"".join([lt.pack() for lt in item.at])
             held = claims[place : place + len(ids)]
-            items.append(QueryItem(ids, held, item.operation.wire, at, self._want_auth, whole))
+            items.append(new_tuple(QueryItem, (ids, held, item.operation.wire, at, self._want_auth, whole)))
             place += len(ids)
         return tuple(items)
 
@@ -246,7 +247,7 @@ class QueryRound(Reading):
                     answer = answer_digest(answer)
                 joint: list[Fresh] = []
                 for at, history in enumerate(histories):
-                    joint.append(tuple.__new__(Fresh, (history, result.lts[at], result.code, answer)))
+                    joint.append(new_tuple(Fresh, (history, result.lts[at], result.code, answer)))
                 parts.append((tuple(joint), servers))
         if len(parts) > 1:
             parts = _merged(parts)

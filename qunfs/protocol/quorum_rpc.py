@@ -5,18 +5,23 @@ for as long as it lasts: nobody is dropped for good.  Its judge decides when the
 agree send the same bytes but for their MACs: a phase keeps replies by those bytes, which are read and judged once.
 """
 
-import struct
+import math
 from abc import ABCMeta, abstractmethod
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
 
 from qunfs.protocol.authenticator import MAC_BYTES
 from qunfs.protocol.errors import MalformedMessage
 from qunfs.protocol.history import ReplicaHistory
-from qunfs.protocol.messages import BODY_HEADER, HEADER, Reply
+from qunfs.protocol.messages import BODY_HEADER, Reply
 from qunfs.protocol.quorum import QuorumSystem
-from qunfs.protocol.wire import parse_reply_body_untrusted, pending_vectors, reply_head_untrusted
+from qunfs.protocol.wire import (
+    number_untrusted,
+    parse_reply_body_untrusted,
+    pending_vectors,
+    reply_head_untrusted,
+)
 
 PROBE_MIN_S: Final = 0.05
 """No probe before this: a busy scheduler delays replies by tens of milliseconds."""
@@ -137,7 +142,7 @@ class QuorumRpc:
         self._round_trip = 0.002
         self.outgoing: list[tuple[int, bytes]] = []
         self.finished: list[tuple[Phase, Any]] = []
-        self.counters: Counter[str] = Counter()
+        self.counters: defaultdict[str, int] = defaultdict(int)
 
     # ---- the driver's side
 
@@ -165,7 +170,10 @@ class QuorumRpc:
 
     def next_tick(self) -> float | None:
         """When :meth:`tick` has something to do next."""
-        return min((min(p.probe_at, p.resend_at) for p in self._phases.values()), default=None)
+        soonest = math.inf
+        for phase in self._phases.values():
+            soonest = min(soonest, phase.probe_at, phase.resend_at)
+        return None if soonest == math.inf else soonest
 
     # ---- phases
 
@@ -195,9 +203,11 @@ class QuorumRpc:
                 if self._slow.get(server, 0.0) <= now:
                     prompt |= 1 << server
         if hopeful < phase.wanted or not self._quorums.contains_quorum(prompt):
-            order = [s for s in phase.order if s not in phase.asked and s in self.reachable]
+            order = phase.order
+            if phase.asked or len(self.reachable) < self._quorums.n:
+                order = [s for s in order if s not in phase.asked and s in self.reachable]
             if self._slow:
-                order.sort(key=lambda s: self._slow.get(s, 0.0) > now)
+                order = sorted(order, key=lambda s: self._slow.get(s, 0.0) > now)
             self._send(phase, self._quorums.to_ask(prompt, order, phase.wanted - hopeful), now)
         patience = 8 * self._round_trip
         if patience < PROBE_MIN_S:
@@ -267,11 +277,7 @@ class QuorumRpc:
         """
         if self._slow:
             self._slow.pop(server, None)
-        try:
-            _, number = HEADER.unpack_from(payload)
-        except struct.error as error:
-            raise MalformedMessage("unknown message") from error
-        phase = self._phases.get(number)
+        phase = self._phases.get(number_untrusted(payload))
         asked_at = None if phase is None else phase.asked.get(server)
         if phase is None or asked_at is None:
             reply_head_untrusted(payload)

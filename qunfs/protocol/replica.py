@@ -49,14 +49,17 @@ from qunfs.protocol.operation import MethodClass, Operation, Registry
 from qunfs.protocol.packing import new_tuple
 from qunfs.protocol.quorum import QuorumSystem, servers_of
 from qunfs.protocol.reading import Reader
-from qunfs.protocol.store import Difference, StoreView
+from qunfs.protocol.recent import Recent
+from qunfs.protocol.store import Redo, StoreView
 from qunfs.protocol.sync import Finished, JobKey, Synchroniser, answer_sync
 from qunfs.protocol.wire import parse_reply_untrusted, parse_to_server_untrusted
 
-_ANSWERS_KEPT: Final = 4_096
+_ANSWERS_KEPT: Final = 2_048
 """Answers of accepted updates remembered for late repeats, beside those stored with the versions."""
 _COUNTED: Final = [kind.name.lower() for kind in Kind]
 _UPDATE: Final = MethodClass.UPDATE
+_ACCEPTED: Final = Status.ACCEPTED
+_OK: Final = Code.OK
 _REPLY_TYPES: Final = frozenset(int(kind) for kind in Type if kind.name.endswith("_REPLY"))
 
 
@@ -86,12 +89,12 @@ class _Parked:
     failed: bool = False
 
 
-def _is_in_all(candidate: Candidate, own: Sequence[ReplicaHistory]) -> bool:
+def _is_in_all(candidate: Candidate, own: list[ReplicaHistory]) -> bool:
     """Whether the histories of all objects of a candidate hold it; mostly it is later than anything in them."""
     return candidate.lt <= own[0].latest.lt and all(candidate in history for history in own)
 
 
-def _is_current(candidate: Candidate, own: Sequence[ReplicaHistory]) -> bool:
+def _is_current(candidate: Candidate, own: list[ReplicaHistory]) -> bool:
     """Figure 3, line 1007, on every object."""
     ahead = [place for place, current in enumerate(candidate.cur) if own[place].latest.lt > current]
     return not ahead
@@ -121,7 +124,8 @@ class Replica:
         self._parked_of: Counter[int] = Counter()
         """How many of the parked requests are each client's."""
         self._vouched: OrderedDict[LogicalTimestamp, tuple[Candidate, bytes]] = OrderedDict()
-        self._answers: OrderedDict[LogicalTimestamp, tuple[Candidate, bytes]] = OrderedDict()
+        self._answers: Recent[bytes, bytes] = Recent(_ANSWERS_KEPT)
+        """By the bytes of a candidate."""
         self._rate = RepairRate()
         self._roll_rate = RepairRate(limits.rolls_per_second)
         self._describe = describe
@@ -228,8 +232,8 @@ class Replica:
             if len(history.records) >= bound:
                 return UpdateReply(Status.BUSY)
         if request.operation is None:
-            return self._repair(request, made, origin, payload, now)
-        return self._method(request, request.operation, made, origin, payload, now)
+            return self._repair(request, made, own, origin, payload, now)
+        return self._method(request, request.operation, made, own, origin, payload, now)
 
     def _own(self, candidate: Candidate) -> list[ReplicaHistory]:
         """This replica's histories of a candidate's objects, in their order."""
@@ -255,10 +259,9 @@ class Replica:
             return None
         return UpdateReply(Status.BUSY)
 
-    def _repeated(self, candidate: Candidate, own: Sequence[ReplicaHistory]) -> UpdateReply | None:
+    def _repeated(self, candidate: Candidate, own: list[ReplicaHistory]) -> UpdateReply | None:
         """The stored answer of a candidate that was accepted before (Figure 3, line 1005)."""
-        known = self._answers.get(candidate.lt)
-        answer = known[1] if known is not None and known[0] == candidate else None
+        answer = self._answers.get(candidate.wire)
         if answer is None and _is_in_all(candidate, own):
             answer = b""
             if candidate.kind is not Kind.BARRIER:
@@ -273,7 +276,7 @@ class Replica:
         newest = wall_ns // 1000 + self.limits.time_ahead_max
         culled: list[Culled] = []
         at = 0
-        for histories in (*request.views, *request.evidence):
+        for histories in (*request.views, *request.evidence) if request.evidence else request.views:
             obj = histories.obj
             for history, mask in histories.groups:
                 macs = column[at : at + MAC_BYTES * mask.bit_count()]
@@ -290,10 +293,13 @@ class Replica:
         return UpdateReply(Status.FAIL, histories=self._current(candidate.objects))
 
     def _current(self, objects: Sequence[int]) -> tuple[Shown, ...]:
+        return self._shown(objects, [self.store.history(obj) for obj in objects])
+
+    def _shown(self, objects: Sequence[int], histories: list[ReplicaHistory]) -> tuple[Shown, ...]:
         shown: list[Shown] = []
-        for obj in objects:
-            history = self.store.history(obj)
-            shown.append(Shown(history, self._authenticator.tags(obj, history).vector))
+        for place, history in enumerate(histories):
+            vector = self._authenticator.tags(objects[place], history).vector
+            shown.append(new_tuple(Shown, (history, vector)))
         return tuple(shown)
 
     def _method(
@@ -301,6 +307,7 @@ class Replica:
         request: Request,
         operation: Operation,
         made: Setup,
+        own: list[ReplicaHistory],
         origin: Origin,
         payload: bytes,
         now: float,
@@ -317,38 +324,39 @@ class Replica:
         if not run.effective:
             self.counters["answered"] += 1
             return UpdateReply(Status.ANSWERED, run.code, run.answer, self._current(candidate.objects))
-        redo = {obj: view.changes() for obj, view in views.items()}
-        return self._accept(candidate, redo, run.answer, made.conditioned)
+        redo: list[Redo | None] = [*views.values()]
+        return self._accept(candidate, own, redo, run.answer, made.conditioned)
 
     def _repair(
         self,
         request: Request,
         made: Setup,
+        own: list[ReplicaHistory],
         origin: Origin,
         payload: bytes,
         now: float,
     ) -> UpdateReply | None:
         candidate = made.candidate
-        redo: dict[int, Difference] = {}
+        redo: list[Redo | None] = []
         if candidate.kind is Kind.COPY:
             if not all(self.store.has_version(obj, candidate.conditioned_on(obj)) for obj in candidate.objects):
                 return self._park_for_versions(request, candidate, origin, payload, now)
-            redo = {obj: {} for obj in candidate.objects}
-        return self._accept(candidate, redo, b"", made.conditioned)
+            redo += [{} for _ in candidate.objects]
+        return self._accept(candidate, own, redo, b"", made.conditioned)
 
     def _accept(
         self,
         candidate: Candidate,
-        redo: Mapping[int, Difference],
+        own: list[ReplicaHistory],
+        redo: list[Redo | None],
         answer: bytes,
         conditioned: Sequence[Candidate] | None,
     ) -> UpdateReply:
-        accept(self.store, candidate, redo, answer, conditioned)
+        histories = accept(self.store, own, candidate, redo, answer, conditioned)
         self.counters["adopted" if conditioned is None else _COUNTED[candidate.kind]] += 1
-        self._answers[candidate.lt] = (candidate, answer)
-        if len(self._answers) > _ANSWERS_KEPT:
-            self._answers.popitem(last=False)
-        return UpdateReply(Status.ACCEPTED, Code.OK, answer, self._current(candidate.objects))
+        self._answers.put(candidate.wire, answer)
+        shown = self._shown(candidate.objects, histories)
+        return new_tuple(UpdateReply, (_ACCEPTED, _OK, answer, shown, ()))
 
     # ---- inline repair: vouched adoption
 
@@ -377,7 +385,7 @@ class Replica:
                 jobs = [self._sync.want_version(obj, wanted, hosts, answer, now, asker) for obj in lacking]
                 return self._park(origin, payload, jobs)
         self._vouched.pop(record.lt)
-        return self._accept(record, {}, answer, None)
+        return self._accept(record, own, [], answer, None)
 
     def _vouch(self, question: Vouch) -> VouchReply:
         record = self.store.history(question.obj).find(question.lt)

@@ -1,6 +1,6 @@
 """Operations of a client as generators: what they may wait for, and what all of one client's share."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -70,7 +70,7 @@ class Means:
     trust: Trust
     cache: HistoryCache
     planner: Planner
-    counters: Counter[str] = field(default_factory=Counter)
+    counters: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     sequence: int = 0
     """That of the last update."""
 

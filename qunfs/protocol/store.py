@@ -21,6 +21,9 @@ Difference = Mapping[bytes, bytes | None]
 Changes = dict[bytes, tuple[bytes | None, bytes | None]]
 """Per key that differs: the value before and the value after, None where the key is absent."""
 
+FlatChanges = list[bytes | None]
+"""The same one behind the other: key, before, after, key, before, after ..."""
+
 KEY_BYTES_MAX: Final = 480
 """The longest key of an object's state: LMDB takes 511 bytes and the store puts 9 in front.  NFS names have 255."""
 _RECORDS_MAX: Final = 50
@@ -103,34 +106,6 @@ NO_ROWS: Final = MemoryRows()
 """The rows of an object that has none; nothing is ever put there."""
 
 
-class Redo(dict[bytes, bytes | None]):
-    """What changes from one version to another, with the values before: whoever adds the version need not read them."""
-
-    __slots__ = ("before", "before_bytes", "version")
-
-    def __init__(self, version: object = None) -> None:
-        self.version: Final = version
-        """What the store opened the overlay on that this comes from."""
-        self.before_bytes = 0
-        """The size of the values before."""
-        self.before: Final[dict[bytes, bytes | None]] = {}
-        """The value before of every key."""
-
-    @classmethod
-    def of(cls, changes: Changes) -> "Redo":
-        """The same as a redo."""
-        redo = cls()
-        for key, (before, after) in changes.items():
-            redo.before[key], redo[key] = before, after
-            redo.before_bytes += len(before or b"")
-        return redo
-
-    def pairs(self) -> Changes:
-        """The same as changes."""
-        before = self.before
-        return {key: (before[key], after) for key, after in self.items()}
-
-
 class Overlay:
     """One version of an object's state; what is written here is seen here only.
 
@@ -141,7 +116,7 @@ class Overlay:
     has needed them.  It is brought up to date here and may serve again, as long as ``under`` only ever gains keys.
     """
 
-    __slots__ = ("_keys", "_prefix", "_read", "_rows", "_under", "_version", "_writes")
+    __slots__ = ("_keys", "_prefix", "_read", "_rows", "_under", "version", "writes")
 
     def __init__(
         self, rows: Rows, prefix: bytes, under: Difference, version: object = None, keys: list[bytes] | None = None
@@ -149,16 +124,17 @@ class Overlay:
         self._rows = rows
         self._prefix = prefix
         self._under = under
-        self._version = version
+        self.version: Final = version
         self._keys = keys
         self._read: dict[bytes, bytes | None] = {}
         """What the rows were asked for, so that nothing is asked twice."""
-        self._writes: dict[bytes, bytes | None] = {}
+        self.writes: Final[dict[bytes, bytes | None]] = {}
+        """What was written; None where a key goes away."""
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key."""
-        if key in self._writes:
-            return self._writes[key]
+        if key in self.writes:
+            return self.writes[key]
         if key in self._under:
             return self._under[key]
         if key in self._read:
@@ -169,15 +145,15 @@ class Overlay:
         """Set a key.  Raises LocalError for a key that no state can hold."""
         if not 0 < len(key) <= KEY_BYTES_MAX:
             raise LocalError(f"a key of {len(key)} bytes: state keys have 1 to {KEY_BYTES_MAX}")
-        self._writes[key] = value
+        self.writes[key] = value
 
     def delete(self, key: bytes) -> None:
         """Remove a key if present."""
-        self._writes[key] = None
+        self.writes[key] = None
 
     def scan(self, start: bytes = b"", stop: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values with start <= key < stop, ascending, as they are at this call."""
-        rows, under, writes = self._rows, self._under, self._writes
+        rows, under, writes = self._rows, self._under, self.writes
         if rows is NO_ROWS and not writes and not under:
             return iter(())
         if len(start) > KEY_BYTES_MAX:
@@ -194,23 +170,30 @@ class Overlay:
         end = end_of(self._prefix) if stop is None else self._prefix + stop
         return patched(rows.scan(self._prefix + start, end), len(self._prefix), patches)
 
-    def changes(self) -> Redo:
+    def changes(self) -> dict[bytes, bytes | None]:
         """The net difference to the version this was opened on."""
-        redo = Redo(self._version)
-        before, under, read, no_rows = redo.before, self._under, self._read, self._rows is NO_ROWS
-        for key, value in self._writes.items():
+        self.settle()
+        return dict(self.writes)
+
+    def settle(self) -> FlatChanges:
+        """Forget what was written and changes nothing; what changes, with the values before."""
+        flat: FlatChanges = []
+        idle: list[bytes] = []
+        under, read, no_rows = self._under, self._read, self._rows is NO_ROWS
+        for key, value in self.writes.items():
             if key in under:
                 old = under[key]
             elif key in read:
                 old = read[key]
             else:
                 old = None if no_rows else self._fetch(key)
-            if old != value:
-                redo[key] = value
-                before[key] = old
-                if old is not None:
-                    redo.before_bytes += len(old)
-        return redo
+            if old == value:
+                idle.append(key)
+            else:
+                flat += (key, old, value)
+        for key in idle:
+            del self.writes[key]
+        return flat
 
     def _fetch(self, key: bytes) -> bytes | None:
         value = self._rows.get(self._prefix + key) if len(key) <= KEY_BYTES_MAX else None
@@ -279,6 +262,10 @@ def compare(
             before, after = next(olds, None), next(news, None)
 
 
+Redo = Difference | Overlay
+"""What changes from one version to another; an overlay that was opened on the first one knows the values before too."""
+
+
 class Listed(NamedTuple):
     """An object that a replica holds: its newest version, and whether that has a state that methods can see."""
 
@@ -309,12 +296,11 @@ class StoreView(Protocol):
     def answer(self, obj: int, lt: LogicalTimestamp) -> bytes | None:
         """The answer stored with a version, or None when the version is not held; ZERO_TIMESTAMP has none."""
 
-    def add_version(
-        self, obj: int, lt: LogicalTimestamp, parent: LogicalTimestamp, redo: Difference, answer: bytes
-    ) -> None:
+    def add_version(self, obj: int, lt: LogicalTimestamp, parent: LogicalTimestamp, redo: Redo, answer: bytes) -> None:
         """Hold one more version: the parent's state changed by ``redo``; one that is held already stays as it is.
 
-        Raises VersionMissing when the parent is not held.
+        An overlay is taken as what was written to it, and is not to be written to any more.  Raises VersionMissing when
+        the parent is not held.
         """
 
     def set_history(self, obj: int, history: ReplicaHistory) -> None:

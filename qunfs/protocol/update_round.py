@@ -1,8 +1,6 @@
 """One METHOD, BARRIER, COPY or adoption at a quorum: packing it, counting who accepted it and what they answered."""
 
 from collections.abc import Generator, Sequence
-from functools import lru_cache
-from struct import Struct
 from typing import Any, Final, NamedTuple
 
 from qunfs.protocol.authenticator import MAC_BYTES
@@ -10,6 +8,7 @@ from qunfs.protocol.execution import Code
 from qunfs.protocol.history import Candidate, Kind, ReplicaHistory
 from qunfs.protocol.history_cache import HistoryCache
 from qunfs.protocol.messages import Adopt, Shown, Status, UpdateReply, pack_update, pack_update_body
+from qunfs.protocol.packing import new_tuple
 from qunfs.protocol.planning import Inline, Prepared
 from qunfs.protocol.quorum import QuorumSystem, servers_of
 from qunfs.protocol.quorum_rpc import Alike, Phase
@@ -84,7 +83,7 @@ class UpdateRound(Phase):
         for (status, code, answer), mask in votes.items():
             whole = accepted if status is Status.ACCEPTED else answered
             if quorum(whole) and self._quorums.exceeds_malevolent(mask):
-                return Outcome(True, code, answer)
+                return new_tuple(Outcome, (True, code, answer))
         everyone = (1 << self._quorums.n) - 1
         hopeless = not quorum(everyone & ~(other | answered)) and not quorum(everyone & ~(other | accepted))
         if quorum(accepted | answered | other) and (hopeless or final):
@@ -112,27 +111,27 @@ class UpdateRound(Phase):
 class _Request(UpdateRound):
     """A METHOD, BARRIER or COPY: one body for all servers, and the column of MACs that each can check."""
 
-    __slots__ = ("_body", "_head", "_macs")
+    __slots__ = ("_body", "_head", "_vectors")
 
     def __init__(self, means: Means, prepared: Prepared, home: int, everyone: bool) -> None:
-        request, (candidate, conditioned) = prepared.request, prepared.made
+        request, candidate, conditioned = prepared.request, prepared.made.candidate, prepared.made.conditioned
         expected: tuple[ReplicaHistory, ...] = ()
         if request.kind is Kind.METHOD:  # what it was conditioned on becomes the base
             expected = tuple([ReplicaHistory((record, candidate)) for record in conditioned])
         super().__init__(_NAMES[request.kind], means, candidate, home, everyone, expected)
         self._body = pack_update_body(request)
         self._head = b""
-        vectors: list[bytes] = []
+        self._vectors: list[bytes] = []
         for shown in request.views:
-            vectors += means.cache.vectors(shown)
+            self._vectors += means.cache.vectors(shown)
         for shown in request.evidence:
-            vectors += means.cache.vectors(shown)
-        self._macs = _struct_of_macs(len(vectors) * means.quorums.n).unpack(b"".join(vectors))
+            self._vectors += means.cache.vectors(shown)
 
     def message(self, server: int) -> bytes:
         if not self._head:
             self._head = pack_update(self.number, self._body, b"")
-        return self._head + b"".join(self._macs[server :: self._quorums.n])
+        at, end = MAC_BYTES * server, MAC_BYTES * (server + 1)
+        return self._head + b"".join([vector[at:end] for vector in self._vectors])
 
 
 class _Adoption(UpdateRound):
@@ -146,12 +145,6 @@ class _Adoption(UpdateRound):
 
     def message(self, _server: int) -> bytes:
         return self._adopt.pack(self.number)
-
-
-@lru_cache(maxsize=64)
-def _struct_of_macs(count: int) -> Struct:
-    """So many MACs in a row."""
-    return Struct(f"{MAC_BYTES}s" * count)
 
 
 Sending = Generator[Step, Any, tuple[Outcome, UpdateRound]]

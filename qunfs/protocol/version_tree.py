@@ -13,7 +13,7 @@ from typing import Final
 import msgpack
 
 from qunfs.protocol.history import LT_BYTES, LogicalTimestamp, unpack_timestamp
-from qunfs.protocol.store import Changes, Redo
+from qunfs.protocol.store import Changes, FlatChanges
 
 _LENGTH: Final = Struct(">I")
 _ANSWER: Final = LT_BYTES + _LENGTH.size
@@ -37,11 +37,17 @@ def inverse(changes: Changes) -> Changes:
     return {key: (after, before) for key, (before, after) in changes.items()}
 
 
-def pack_record(parent: bytes, answer: bytes, redo: Redo) -> bytes:
+def flattened(changes: Changes) -> FlatChanges:
+    """The same one behind the other."""
+    flat: FlatChanges = []
+    for key, (before, after) in changes.items():
+        flat += (key, before, after)
+    return flat
+
+
+def pack_record(parent: bytes, answer: bytes, changes: FlatChanges) -> bytes:
     """A version's stored form; the parent as packed timestamp."""
-    before = redo.before
-    flat = [part for key, after in redo.items() for part in (key, before[key], after)]
-    return b"".join((parent, _LENGTH.pack(len(answer)), answer, _pack(flat)))
+    return b"".join((parent, _LENGTH.pack(len(answer)), answer, _pack(changes)))
 
 
 def record_parent(record: bytes) -> LogicalTimestamp:
@@ -63,14 +69,13 @@ def record_changes(record: bytes) -> Changes:
 class Version:
     """One version's place in the tree, and its record as long as no row holds that."""
 
-    __slots__ = ("answer", "children", "heavy", "lt", "parent", "redo", "stored")
+    __slots__ = ("children", "heavy", "lt", "parent", "record", "stored", "wire")
 
     def __init__(self, lt: LogicalTimestamp, parent: "Version | None" = None) -> None:
         self.lt: Final = lt
-        self.answer = b""
-        """Of use with ``redo`` only."""
-        self.redo: Redo | None = None
-        """Its changes, while they wait to be stored."""
+        self.wire: Final = lt.pack()
+        self.record: bytes | None = None
+        """Its record, while that waits to be stored."""
         self.stored = False
         """Whether a row holds a record of it, this one or an older one."""
         self.parent = parent

@@ -22,16 +22,16 @@ Trees and histories of the objects in use are held in memory as well.
 """
 
 import struct
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Final
 
 import msgpack
 from mypy_extensions import mypyc_attr
 
 from qunfs.protocol.errors import LocalError, MalformedMessage, StorageError, VersionMissing
-from qunfs.protocol.held_object import HeldObject
+from qunfs.protocol.held_object import HEAVY_BYTES, HeldObject, Row
 from qunfs.protocol.history import (
     LT_BYTES,
     ZERO_HISTORY,
@@ -49,18 +49,19 @@ from qunfs.protocol.store import (
     NO_ROWS,
     Changes,
     Difference,
+    FlatChanges,
     Listed,
     MemoryRows,
     Overlay,
     Redo,
     Rows,
     compare,
-    end_of,
 )
 from qunfs.protocol.version_tree import (
     Version,
     VersionTree,
     compose,
+    flattened,
     inverse,
     path,
     record_answer,
@@ -72,23 +73,19 @@ Genesis = Mapping[int, Mapping[bytes, bytes]]
 """The initial state of the few objects that have one."""
 
 CACHED_VERSIONS: Final = 400_000
-"""Versions, over all objects, whose place in the tree is held in memory: some 200 MB when that many are in use."""
+"""Versions, over all objects, whose place in the tree is held in memory: some 500 MB of objects with one each."""
 
-_FORMAT: Final = b"qunfs 2 "
-_FORMAT_WITHOUT_HEADERS: Final = b"qunfs 1 "
-"""As written before versions that await acceptance had a header too."""
-_HEAVY_BYTES: Final = 16 * 1024
-"""Records longer than this are cut down when their changes stop meaning anything."""
+_FORMAT: Final = b"qunfs 3 "
 _META: Final = b"m"
 _NOTHING: Final[Difference] = {}
-_NO_CHANGES: Final = Redo()
+_NO_CHANGES: Final[FlatChanges] = []
 _NONE: Final[set[LogicalTimestamp]] = set()
 _OBJECT: Final = struct.Struct(">cQ")
 _ID_END: Final = _OBJECT.size
+_NUMBER: Final = struct.Struct(">I")
 _UNLOGGED_BYTES: Final = 1024
 """So much in memory that is not in the log counts as one more row that waits."""
 _ZERO_KIND: Final = Kind.ZERO
-_pack: Final = msgpack.Packer().pack
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -104,80 +101,81 @@ class VersionStore:
         self._rows = rows
         self._kept_max = limits.versions_kept_per_object
         self._cached_max = cached_versions
-        self._known: OrderedDict[int, HeldObject] = OrderedDict()
+        self._known: dict[int, HeldObject] = {}
+        self._turns: deque[HeldObject] = deque()
+        """The same in the order of their turn to be forgotten, which those in use let pass."""
         self._cached = 0
         self._dirty: dict[int, HeldObject] = {}
         """The objects of which something waits to be written."""
         self._waiting = 0
         """How many rows wait, at most; what else waits in memory and is not in the log counts as some more."""
-        self._calls: list[tuple[object, ...]] = []
-        """What was called since the last commit."""
+        self._calls: list[bytes] = []
+        """What was called since the last commit, as the log has it."""
         self._genesis = MemoryRows()
         self._genesis_objects: Final = frozenset(genesis)
         for obj, state in genesis.items():
             for key, value in state.items():
                 self._genesis.put(_OBJECT.pack(b"r", obj) + key, value)
-        self._check_or_write_genesis()
-        self._replay()
-
-    def _check_or_write_genesis(self) -> None:
         initial = list(self._genesis.scan(b""))
         digest = blake2b(msgpack.packb(initial), digest_size=16).digest()
         expected = _FORMAT + digest
         found = self._rows.get(_META)
         if found is None:
             self._rows.apply([(_META, expected), *initial])
-        elif found == _FORMAT_WITHOUT_HEADERS + digest:
-            self._rows.apply([(_META, expected), *self._missing_headers()])
-        elif found != expected:
-            what = (
-                "another genesis"
-                if found.startswith((_FORMAT, _FORMAT_WITHOUT_HEADERS))
-                else "another release of qunfs"
+        elif not found.startswith(_FORMAT):
+            raise StorageError(
+                "the stored data was made by another release of qunfs: go on with that one, or make a new cluster"
             )
-            raise StorageError(f"the stored data was made for {what}: use the cluster directory it belongs to")
-
-    def _missing_headers(self) -> list[tuple[bytes, bytes]]:
-        """A header for every object that has versions and none."""
-        headers: list[tuple[bytes, bytes]] = []
-        start = b"v"
-        while (row := next(self._rows.scan(start, b"w"), None)) is not None:
-            prefix = row[0][:_ID_END]
-            header = b"o" + prefix[1:]
-            if self._rows.get(header) is None:
-                headers.append((header, ZERO_TIMESTAMP.pack() + ZERO_HISTORY.wire))
-            start = end_of(prefix)
-        return headers
+        elif found != expected:
+            raise StorageError("the stored data was made for another genesis: use the cluster directory it belongs to")
+        elif self._rows.recovered():
+            self._replay()
+            self.checkpoint()
 
     def _replay(self) -> None:
         """Make the calls again that an earlier process made last."""
-        records = self._rows.recovered()
-        if not records:
-            return
         kept_max = self._kept_max
         try:
-            for record in records:
-                self._kept_max, calls = msgpack.unpackb(record, use_list=False)
-                for call in calls:
-                    self._call_again(call)
-        except (MalformedMessage, VersionMissing, LocalError, ValueError, TypeError) as error:
+            for record in self._rows.recovered():
+                self._calls_again(record)
+        except (MalformedMessage, VersionMissing, LocalError, ValueError, TypeError, struct.error) as error:
             raise StorageError(
                 f"the log does not fit the stored data ({error}): rebuild this server from the others"
             ) from error
         self._kept_max = kept_max
-        self.checkpoint()
 
-    def _call_again(self, call: tuple[Any, ...]) -> None:
-        if len(call) == 2:
-            obj, history = call
-            VersionStore.set_history(self, obj, parse_history_untrusted(history, obj))
-        else:
-            obj, lt, parent, redo, answer = call
-            lt, parent = LogicalTimestamp._make(lt), LogicalTimestamp._make(parent)
-            VersionStore.add_version(self, obj, lt, parent, redo, answer)
+    def _calls_again(self, record: bytes) -> None:
+        self._kept_max = _NUMBER.unpack_from(record)[0]
+        at = _NUMBER.size
+        while at < len(record):
+            kind, obj = _OBJECT.unpack_from(record, at)
+            at += _ID_END
+            lt = at
+            if kind == b"v":
+                at += LT_BYTES
+            elif kind != b"o":
+                raise LocalError(f"an entry of kind {kind!r}")
+            end = at + _NUMBER.size + _NUMBER.unpack_from(record, at)[0]
+            entry = record[at + _NUMBER.size : end]
+            if end > len(record):
+                raise LocalError("a truncated entry")
+            if kind == b"v":
+                self._add_again(obj, unpack_timestamp(record, lt), entry)
+            else:
+                VersionStore.set_history(self, obj, parse_history_untrusted(entry, obj))
+            at = end
+
+    def _add_again(self, obj: int, lt: LogicalTimestamp, record: bytes) -> None:
+        known = self._known.get(obj) or self._load(obj)
+        if lt not in known.tree.versions:
+            origin = self._find(known, record_parent(record))
+            changes = record_changes(record)
+            redo = {key: after for key, (_, after) in changes.items()}
+            self._add(known, lt, origin, flattened(changes), redo, record_answer(record))
 
     def history(self, obj: int) -> ReplicaHistory:
-        return (self._known.get(obj) or self._load(obj)).history
+        known = self._known.get(obj)
+        return self._load(obj).history if known is None else known.history
 
     def has_version(self, obj: int, lt: LogicalTimestamp) -> bool:
         return lt in (self._known.get(obj) or self._load(obj)).tree.versions or lt == ZERO_TIMESTAMP
@@ -194,7 +192,7 @@ class VersionStore:
         if known is None:
             known = self._load(obj)
         else:
-            self._known.move_to_end(obj)  # here only: no request is served without opening its objects
+            known.used = True  # here only: no request is served without opening its objects
         head = known.head
         if lt == head.lt and head.parent is not None:  # the usual case, and not the initial version
             return Overlay(self._rows if known.stored else NO_ROWS, known.prefix, known.rows, head, known.keys)
@@ -205,37 +203,52 @@ class VersionStore:
         version = known.tree.versions.get(lt)
         return None if version is None or lt == ZERO_TIMESTAMP else self._answer_of(known, version)
 
-    def add_version(
-        self, obj: int, lt: LogicalTimestamp, parent: LogicalTimestamp, redo: Difference, answer: bytes
-    ) -> None:
+    def add_version(self, obj: int, lt: LogicalTimestamp, parent: LogicalTimestamp, redo: Redo, answer: bytes) -> None:
         if lt == ZERO_TIMESTAMP:
             raise LocalError("the initial version cannot be added")
-        known = self._known.get(obj) or self._load(obj)
-        tree = known.tree
-        if lt in tree.versions:
+        known = self._known.get(obj)
+        if known is None:
+            known = self._load(obj)
+        versions = known.tree.versions
+        if lt in versions:
             return
-        origin = tree.versions.get(parent)
-        net: Redo
-        if isinstance(redo, Redo) and redo.version is origin and origin is not None:
-            net = redo
-        else:
+        origin = versions.get(parent)
+        if not isinstance(redo, Overlay):
             origin, net = self._against_held(known, parent, redo)
-            redo = dict(redo)
-        self._calls.append((obj, lt, parent, redo, answer))
+        elif origin is not None and redo.version is origin:
+            self._add(known, lt, origin, redo.settle(), redo.writes, answer)
+            return
+        else:
+            origin, net = self._against_held(known, parent, redo.changes())
+        self._add(known, lt, origin, flattened(net), {key: after for key, (_, after) in net.items()}, answer)
+
+    def _add(
+        self,
+        known: HeldObject,
+        lt: LogicalTimestamp,
+        origin: Version,
+        changes: FlatChanges,
+        redo: Difference,
+        answer: bytes,
+    ) -> None:
+        tree = known.tree
         version = tree.add(lt, origin)
-        version.answer, version.redo = answer, net
-        if known.gone and lt in known.gone:
-            known.gone.remove(lt)
+        self._waiting += known.record(version, origin.wire, answer, changes)
+        known.added, known.redo = version, redo
+        record = version.record
+        assert record is not None
+        self._calls += (known.record_prefix, version.wire, _NUMBER.pack(len(record)), record)
+        if known.gone and version.wire in known.gone:
+            known.gone.remove(version.wire)
             version.stored = True
             self._waiting -= 1
         self._cached += 1
-        self._waiting += 1 + net.before_bytes // _UNLOGGED_BYTES
-        if obj not in self._dirty:
+        if not known.dirty:
             self._soil(known)
         if len(tree.held) - known.recorded > self._kept_max + 1:  # the one just added does not count
             self._collect(known, version)
 
-    def _against_held(self, known: HeldObject, parent: LogicalTimestamp, redo: Difference) -> tuple[Version, Redo]:
+    def _against_held(self, known: HeldObject, parent: LogicalTimestamp, redo: Difference) -> tuple[Version, Changes]:
         """A version of the tree and the changes against it that are ``redo`` against the parent.
 
         Raises VersionMissing, and LocalError for a key that no state can hold.
@@ -250,7 +263,7 @@ class VersionStore:
                 changes[key] = (before, value)
         origin = known.tree.versions.get(parent)
         if origin is not None:
-            return origin, Redo.of(changes)
+            return origin, changes
         # made from the initial version, which has left the tree
         for key, (_, value) in changes.items():
             if value is None:
@@ -258,24 +271,22 @@ class VersionStore:
             else:
                 old.put(key, value)
         head = self._open(known, known.head.lt)
-        changes = {key: (before, value) for key, before, value in compare(head.scan(), old.scan())}
-        return known.head, Redo.of(changes)
+        return known.head, {key: (before, value) for key, before, value in compare(head.scan(), old.scan())}
 
     def set_history(self, obj: int, history: ReplicaHistory) -> None:
-        known = self._known.get(obj) or self._load(obj)
+        known = self._known.get(obj)
+        if known is None:
+            known = self._load(obj)
         tree, old = known.tree, known.head
         known.take(history)
-        self._calls.append((obj, history.wire))
-        if obj not in self._dirty:
+        self._calls += (known.header_key, _NUMBER.pack(len(history.wire)), history.wire)
+        if not known.dirty:
             self._soil(known)
         head = known.head
         if head is not old:
             rows = known.rows
             before = len(rows)
-            if head.parent is old and head.redo is not None:
-                rows.update(head.redo)
-            else:
-                rows.update(self._way(known, old, head))
+            rows.update(known.redo if head is known.added and head.parent is old else self._way(known, old, head))
             self._waiting += len(rows) - before
         root = tree.root
         if root.lt == ZERO_TIMESTAMP and history.base.kind is not _ZERO_KIND:
@@ -290,6 +301,7 @@ class VersionStore:
         return {key: after for key, (_, after) in changes.items()}
 
     def _soil(self, known: HeldObject) -> None:
+        known.dirty = True
         self._dirty[known.obj] = known
         self._waiting += 1  # its header
 
@@ -320,21 +332,24 @@ class VersionStore:
     def commit(self) -> None:
         if not self._calls:
             return
-        if self._rows.append(_pack((self._kept_max, self._calls)), self._waiting):
+        if self._rows.append(b"".join([_NUMBER.pack(self._kept_max), *self._calls]), self._waiting):
             self._calls = []
         else:
             self.checkpoint()
 
     def checkpoint(self) -> None:
         """Make everything so far durable, in the rows; the log may begin anew.  Raises StorageError."""
-        changed: list[tuple[bytes, bytes | None]] = []
+        headers: list[Row] = []
+        states: list[Row] = []
+        records: list[Row] = []
         dirty, self._dirty, self._waiting = self._dirty, {}, 0
         for obj in sorted(dirty):
-            changed += dirty[obj].take_rows(_HEAVY_BYTES)
+            dirty[obj].take_rows(headers, states, records)
         try:
-            self._rows.apply(changed)
+            self._rows.apply([*headers, *states, *records])
         except StorageError:
             self._known.clear()  # what is held there has not been written, and is not to be believed
+            self._turns.clear()
             raise
         self._calls = []
 
@@ -349,13 +364,25 @@ class VersionStore:
             else:
                 known = self._read(obj, prefix, header)
         self._known[obj] = known
+        self._turns.append(known)
         self._cached += len(known.tree.held)
-        while self._cached > self._cached_max and len(self._known) > 1:
-            oldest, evicted = self._known.popitem(last=False)
-            self._cached -= len(evicted.tree.held)
-            if oldest in self._dirty:  # which keeps it until the next checkpoint
-                self._waiting += len(evicted.tree.held)
+        if self._cached > self._cached_max:
+            self._forget(known)
         return known
+
+    def _forget(self, spared: HeldObject) -> None:
+        """Let go of objects that have not been opened for long, until few enough versions are held."""
+        turns = self._turns
+        while self._cached > self._cached_max and len(turns) > 1:
+            known = turns.popleft()
+            if known.used or known is spared:
+                known.used = False
+                turns.append(known)
+                continue
+            del self._known[known.obj]
+            self._cached -= len(known.tree.held)
+            if known.dirty:  # which keeps it until the next checkpoint
+                self._waiting += len(known.tree.held)
 
     def _read(self, obj: int, prefix: bytes, header: bytes) -> HeldObject:
         records = b"v" + prefix[1:]
@@ -370,7 +397,7 @@ class VersionStore:
                     tree.root.stored = True
                 else:
                     parents.append((lt, record_parent(record)))
-                if len(record) > _HEAVY_BYTES:
+                if len(record) > HEAVY_BYTES:
                     heavy.append(lt)
             tree.load(parents)
             known = HeldObject(obj, prefix, history, tree, stored=True)
@@ -413,13 +440,13 @@ class VersionStore:
 
     def _changes_of(self, known: HeldObject, version: Version) -> Changes:
         """A version's changes against its parent."""
-        return record_changes(self._record(known, version)) if version.redo is None else version.redo.pairs()
+        return record_changes(self._record(known, version))
 
     def _answer_of(self, known: HeldObject, version: Version) -> bytes:
-        return record_answer(self._record(known, version)) if version.redo is None else version.answer
+        return record_answer(self._record(known, version))
 
     def _record(self, known: HeldObject, version: Version) -> bytes:
-        record = self._rows.get(b"v" + known.prefix[1:] + version.lt.pack())
+        record = version.record or self._rows.get(known.record_prefix + version.wire)
         if record is None:
             raise _damaged(known.prefix)
         return record
@@ -451,10 +478,7 @@ class VersionStore:
         if parent is None and len(children) == 1:  # the usual one
             heir = children[0]
             tree.shift_root(heir)
-            if heir.redo is not None:
-                heir.redo = _NO_CHANGES
-            elif heir.heavy:
-                self._lighten(known, heir)
+            self._lighten(known, heir)
         else:
             way: Changes = {}
             if parent is None:
@@ -465,24 +489,25 @@ class VersionStore:
                 self._lighten(known, parent)
             elif children:
                 way = self._changes_of(known, version)
+            known.added = None  # which may get another parent
             for child in children:
                 answer, changes = self._answer_of(known, child), compose(way, self._changes_of(known, child))
                 tree.move(child, parent)
-                self._waiting += known.record(child, answer, Redo.of(changes)) + _size(changes) // _UNLOGGED_BYTES
+                self._waiting += known.record(child, parent.wire, answer, flattened(changes))
+                self._waiting += (_size(changes) + len(answer)) // _UNLOGGED_BYTES
             tree.remove(version)
         self._cached -= 1
         self._waiting += known.forget(version)
 
     def _lighten(self, known: HeldObject, root: Version) -> None:
         """The changes of what has become the root mean nothing any more."""
-        if root.redo is not None:
-            root.redo = _NO_CHANGES
-        elif root.heavy:
-            self._waiting += known.record(root, self._answer_of(known, root), _NO_CHANGES)
+        if root.heavy:
+            answer = self._answer_of(known, root)
+            self._waiting += known.record(root, root.wire, answer, _NO_CHANGES) + len(answer) // _UNLOGGED_BYTES
 
 
 def _size(changes: Changes) -> int:
-    return sum([len(before or b"") + len(after or b"") for before, after in changes.values()])
+    return sum([len(key) + len(before or b"") + len(after or b"") for key, (before, after) in changes.items()])
 
 
 def _damaged(prefix: bytes) -> StorageError:

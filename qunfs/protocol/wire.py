@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgpack
 
 from qunfs.protocol.authenticator import MAC_BYTES
-from qunfs.protocol.classify import Request
+from qunfs.protocol.classify import OUTLINE, SHOWN, Request
 from qunfs.protocol.errors import MalformedMessage
 from qunfs.protocol.execution import Code
 from qunfs.protocol.history import (
@@ -54,7 +54,7 @@ from qunfs.protocol.messages import (
     Vouch,
     VouchReply,
 )
-from qunfs.protocol.operation import SESSION_BYTES, Operation, parse_operation_untrusted
+from qunfs.protocol.operation import Operation, parse_operation_untrusted
 from qunfs.protocol.packing import new_tuple
 from qunfs.protocol.store import Listed
 
@@ -63,10 +63,12 @@ _SHORT_HISTORY_BYTES: Final = 4096
 _unpack: Final = msgpack.unpackb
 _OBJECTS_MAX: Final = DEFAULT_LIMITS.objects_per_operation_max
 _EVIDENCE_MAX: Final = DEFAULT_LIMITS.evidence_sets_max
-_SERVERS_MAX: Final = DEFAULT_LIMITS.servers_max
 _OBJECT_END: Final = 1 << 64
-_MASK_END: Final = 1 << _SERVERS_MAX
 _BODY: Final = BODY_HEADER.size
+_UPDATE_HEAD: Final = struct.Struct(BODY_HEADER.format + OUTLINE.format.removeprefix(">"))
+_UPDATE_FIXED: Final = _UPDATE_HEAD.size
+_SHOWN: Final = SHOWN.size
+assert DEFAULT_LIMITS.servers_max == 64, "a bitmap of servers is one word of SHOWN"
 _METHOD: Final = Kind.METHOD
 _UPDATE: Final = int(Type.UPDATE)
 _UPDATE_KINDS: Final = {int(kind): kind for kind in (Kind.METHOD, Kind.BARRIER, Kind.COPY)}
@@ -145,91 +147,103 @@ def parse_to_server_untrusted(payload: bytes, client: int, known: Known | None =
 
 
 def _update_untrusted(payload: bytes, client: int, known: Known | None) -> tuple[int, Update]:
+    number: int
+    length: int
+    code: int
+    session: bytes
+    told: int
+    views_shown: int
+    evidence_shown: int
     try:
-        _, number, length = BODY_HEADER.unpack_from(payload)
+        _, number, length, code, session, told, views_shown, evidence_shown = _UPDATE_HEAD.unpack_from(payload)
     except struct.error as error:
         raise MalformedMessage("truncated update") from error
     end = _BODY + length
-    if end > len(payload):
+    named = _UPDATE_FIXED + told
+    views_end = named + _SHOWN * views_shown
+    outline_end = views_end + _SHOWN * evidence_shown
+    if not outline_end <= end <= len(payload):
         raise MalformedMessage("truncated update")
-    fields = _unpack_untrusted(payload[_BODY:end])
-    if type(fields) is not tuple or len(fields) != 5:
-        raise MalformedMessage("field of a wrong shape")
-    code, session, operation_wire, views, evidence = fields
-    if (
-        type(code) is not int
-        or type(session) is not bytes
-        or type(operation_wire) is not bytes
-        or type(views) is not tuple
-        or type(evidence) is not tuple
-    ):
-        raise MalformedMessage("field of a wrong shape")
     kind = _UPDATE_KINDS.get(code)
-    if kind is None or len(session) != SESSION_BYTES:
+    if kind is None:
         raise MalformedMessage("unknown kind of update")
     operation: Operation | None = None
-    if (kind is _METHOD) != (operation_wire != b""):
+    if (kind is _METHOD) != (told > 0):
         raise MalformedMessage("only a METHOD has an operation")
-    if operation_wire:
-        operation = parse_operation_untrusted(operation_wire)
-    parsed_views = _sets_untrusted(views, _OBJECTS_MAX, known)
-    parsed_evidence = _sets_untrusted(evidence, _EVIDENCE_MAX, known) if evidence else ()
-    objects = tuple([v.obj for v in parsed_views])
+    if told:
+        operation = parse_operation_untrusted(payload[_UPDATE_FIXED:named])
+    views, at = _sets_untrusted(payload, named, views_end, outline_end, _OBJECTS_MAX, known)
+    evidence: tuple[ObjectHistorySet, ...] = ()
+    if evidence_shown:
+        evidence, at = _sets_untrusted(payload, views_end, outline_end, at, _EVIDENCE_MAX, known)
+    if at != end:
+        raise MalformedMessage("histories of other lengths than the outline says")
+    objects = tuple([v.obj for v in views])
     if not objects or (operation is not None and (objects != operation.objects or session != operation.session)):
         raise MalformedMessage("views do not fit the operation")
     shown = 0
-    for histories in parsed_views:
+    for histories in views:
         shown += histories.mask.bit_count()
-    for histories in parsed_evidence:
+    for histories in evidence:
         shown += histories.mask.bit_count()
     column = payload[end:]
     if len(column) != MAC_BYTES * shown:
         raise MalformedMessage("column of MACs of a wrong length")
-    return number, Update(Request(kind, client, session, operation, parsed_views, parsed_evidence), column)
+    outline = payload[_BODY:outline_end]
+    return number, Update(Request(kind, client, session, operation, views, evidence, outline), column)
 
 
-def _sets_untrusted(value: tuple[Any, ...], bound: int, known: Known | None) -> tuple[ObjectHistorySet, ...]:
-    if len(value) > bound:
-        raise MalformedMessage("list too long")
+def _sets_untrusted(
+    payload: bytes, at: int, end: int, wires: int, bound: int, known: Known | None
+) -> tuple[tuple[ObjectHistorySet, ...], int]:
+    """The history sets that an outline names from ``at`` to ``end``, and where their histories end.
+
+    Histories begin at ``wires``; those of one object follow one another.
+    """
+    obj: int
+    mask: int
+    length: int
     sets: list[ObjectHistorySet] = []
     below = 0
-    for item in value:
-        if type(item) is not tuple or len(item) != 2:
-            raise MalformedMessage("field of a wrong shape")
-        obj, groups = item
-        if type(obj) is not int or type(groups) is not tuple:
-            raise MalformedMessage("field of a wrong shape")
-        if not below < obj < _OBJECT_END:
+    while at < end:
+        obj, mask, length = SHOWN.unpack_from(payload, at)
+        wire = payload[wires : wires + length]
+        at, wires = at + _SHOWN, wires + length
+        if obj == below and sets:
+            sets[-1] = _another_untrusted(sets[-1], wire, mask, known)
+            continue
+        if obj <= below:
             raise MalformedMessage("history sets not in ascending order of object ids")
+        if len(sets) == bound:
+            raise MalformedMessage("list too long")
         below = obj
-        sets.append(_set_untrusted(obj, groups, known) if groups else ObjectHistorySet(obj, ()))
-    return tuple(sets)
-
-
-def _set_untrusted(obj: int, groups: tuple[Any, ...], known: Known | None) -> ObjectHistorySet:
-    if len(groups) > _SERVERS_MAX:
-        raise MalformedMessage("list too long")
-    mine = None if known is None else known(obj)
-    parsed: list[tuple[ReplicaHistory, int]] = []
-    seen, lowest = 0, 0
-    for group in groups:
-        if type(group) is not tuple or len(group) != 2:
-            raise MalformedMessage("field of a wrong shape")
-        wire, mask = group
-        if type(wire) is not bytes or type(mask) is not int:
-            raise MalformedMessage("field of a wrong shape")
-        low = mask & -mask
-        if not 0 < mask < _MASK_END or mask & seen or low <= lowest:
-            raise MalformedMessage("server bitmaps not in canonical form")
-        seen, lowest = seen | mask, low
-        if mine is None:
-            history = _parse_history_untrusted(wire, obj)
+        if mask:
+            sets.append(ObjectHistorySet(obj, ((_likely_untrusted(wire, obj, known), mask),), mask))
+        elif wire:
+            raise MalformedMessage("history that no server has")
         else:
-            history = mine if mine.wire == wire else parse_history_untrusted(wire, obj, (ZERO, mine.base, mine.latest))
-        parsed.append((history, mask))
-    if len(parsed) > 1 and len({history.wire for history, _ in parsed}) != len(parsed):
+            sets.append(ObjectHistorySet(obj, (), 0))
+    return tuple(sets), wires
+
+
+def _another_untrusted(histories: ObjectHistorySet, wire: bytes, mask: int, known: Known | None) -> ObjectHistorySet:
+    """The set with one more history of its object."""
+    if not histories.groups:
+        raise MalformedMessage("one more history of a view of nothing")
+    _, before = histories.groups[-1]
+    if mask & histories.mask or mask & -mask <= before & -before:
+        raise MalformedMessage("server bitmaps not in canonical form")
+    if any(history.wire == wire for history, _ in histories.groups):
         raise MalformedMessage("the same history twice")
-    return ObjectHistorySet(obj, parsed, seen)
+    history = _likely_untrusted(wire, histories.obj, known)
+    return ObjectHistorySet(histories.obj, (*histories.groups, (history, mask)), histories.mask | mask)
+
+
+def _likely_untrusted(wire: bytes, obj: int, known: Known | None) -> ReplicaHistory:
+    if known is None:
+        return _parse_history_untrusted(wire, obj)
+    mine = known(obj)
+    return mine if mine.wire == wire else parse_history_untrusted(wire, obj, (ZERO, mine.base, mine.latest))
 
 
 def _query_untrusted(body: object) -> Query:
@@ -299,6 +313,13 @@ def parse_reply_untrusted(
     return number, _with_vectors_untrusted(reply, payload[end:], servers * MAC_BYTES)
 
 
+def number_untrusted(payload: bytes) -> int:
+    """The request number of a reply, of which nothing else is looked at: spelled out since it is read of every one."""
+    if len(payload) < HEADER.size:
+        raise MalformedMessage("unknown message")
+    return payload[1] << 24 | payload[2] << 16 | payload[3] << 8 | payload[4]
+
+
 def reply_head_untrusted(payload: bytes) -> tuple[Type, int, int]:
     """Type and request number of a reply, and where its body ends and its vectors of MACs begin."""
     try:
@@ -335,7 +356,7 @@ def parse_reply_body_untrusted(
         if type(value) is not tuple or len(value) != len(objects):
             raise MalformedMessage("reply does not answer every item")
         if len(value) == 1:
-            return tuple.__new__(QueryReply, ((_result_untrusted(value[0], objects[0]),),))
+            return new_tuple(QueryReply, ((_result_untrusted(value[0], objects[0]),),))
         return QueryReply(tuple([_result_untrusted(result, objects[i]) for i, result in enumerate(value)]))
     if kind is Type.UPDATE_REPLY:
         return _update_reply_untrusted(value, objects[0] if objects else (), expected)
@@ -397,7 +418,7 @@ def _shown_untrusted(value: object, obj: int, expected: ReplicaHistory | None = 
         history = expected
     else:
         history = _parse_history_untrusted(_bytes_untrusted(wire, DEFAULT_LIMITS.frame_bytes_max), obj)
-    return tuple.__new__(Shown, (history, _PENDING if has_vector else b""))
+    return new_tuple(Shown, (history, _PENDING if has_vector else b""))
 
 
 def _histories_untrusted(
@@ -430,20 +451,24 @@ def _result_untrusted(value: object, objects: tuple[int, ...]) -> QueryResult:
     else:
         timestamps = tuple([_timestamp_untrusted(lt) for lt in lts])
         histories = tuple([_shown_untrusted(one, objects[i]) for i, one in enumerate(shown)])
-    return tuple.__new__(QueryResult, (_code_untrusted(code), timestamps, sound, histories, followed))
+    return new_tuple(QueryResult, (_code_untrusted(code), timestamps, sound, histories, followed))
 
 
 def _update_reply_untrusted(
     value: object, objects: tuple[int, ...], expected: tuple[ReplicaHistory, ...]
 ) -> UpdateReply:
-    status, code, answer, shown, culled = _fields_untrusted(value, int, int, bytes, tuple, tuple)
-    if not 0 <= status < len(_STATUSES):
+    if type(value) is not tuple or len(value) != 5:
+        raise MalformedMessage("field of a wrong shape")
+    status, code, answer, shown, culled = value
+    if type(answer) is not bytes or type(shown) is not tuple or type(culled) is not tuple:
+        raise MalformedMessage("field of a wrong shape")
+    if type(status) is not int or not 0 <= status < len(_STATUSES):
         raise MalformedMessage("unknown status")
     named: tuple[Culled, ...] = ()
     if culled:
         named = tuple([Culled(*_fields_untrusted(one, int, int, bool)) for one in _list_untrusted(culled, 4096)])
     histories = _histories_untrusted(shown, objects, expected)
-    return tuple.__new__(UpdateReply, (_STATUSES[status], _code_untrusted(code), answer, histories, named))
+    return new_tuple(UpdateReply, (_STATUSES[status], _code_untrusted(code), answer, histories, named))
 
 
 def _sync_reply_untrusted(value: object) -> SyncReply:

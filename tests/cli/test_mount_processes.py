@@ -79,6 +79,7 @@ def test_a_detached_mount_that_ends_takes_no_later_one_with_it(small: Cluster, t
     try:
         ended = qunfs("umount", "-z", "--wait", "0", tmp_path)
         assert f"kill {first.pid}" in ended.stderr
+        assert f"(process {first.pid}, {first.client}) is detached" in done("status", small.directory)
         done("mount", small.directory, tmp_path, "--client", "client-2")
         processes.send_signal(first.pid, signal.SIGTERM)
         eventually(lambda: not processes.arguments_of(first.pid))

@@ -4,7 +4,6 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-import msgpack
 import pytest
 
 from qunfs.fsck.check import Check
@@ -13,7 +12,7 @@ from qunfs.nfs.service import MetadataService
 from qunfs.objects import REGISTRY
 from qunfs.objects.genesis import genesis_rows
 from qunfs.objects.ids import new_id
-from qunfs.objects.state import pack_entry
+from qunfs.objects.state import pack_entry, unpack_attributes, unpack_header
 from qunfs.protocol.errors import OperationRefused
 from qunfs.protocol.execution import Code
 from qunfs.protocol.history import LogicalTimestamp
@@ -67,36 +66,39 @@ class Spoiler:
         for key in self._state.dump()[obj]:
             self._state.put(obj, key, None)
 
-    def attribute(self, obj: int, place: int, value: object) -> None:
-        """Change a field of the attribute row: 0 the type, 2 the link count."""
-        fields = list(msgpack.unpackb(self._state.get(obj, b"a"), use_list=False))
-        fields[place] = value
-        self._state.put(obj, b"a", msgpack.packb(fields))
+    def attribute(self, obj: int, name: str, value: int) -> None:
+        """Change a field of the attribute row."""
+        attributes = unpack_attributes(self._state.get(obj, b"a"))
+        setattr(attributes, name, value)
+        self._state.put(obj, b"a", attributes.pack())
 
     def header(self, obj: int, **changes: int) -> None:
-        parent, next_cookie, entries = msgpack.unpackb(self._state.get(obj, b"d"))
-        now = {"parent": parent, "next_cookie": next_cookie, "entries": entries} | changes
-        self._state.put(obj, b"d", msgpack.packb((now["parent"], now["next_cookie"], now["entries"])))
+        header = unpack_header(self._state.get(obj, b"d"))
+        for name, value in changes.items():
+            setattr(header, name, value)
+        self._state.put(obj, b"d", header.pack())
 
     def enter(self, where: int, name: bytes, obj: int, kind: int, cookie: int | None = None) -> None:
         """A name that nobody has counted, in its place in the listing if a cookie is given."""
-        parent, next_cookie, entries = msgpack.unpackb(self._state.get(where, b"d"))
-        at = next_cookie if cookie is None else cookie
+        header = unpack_header(self._state.get(where, b"d"))
+        at = header.next_cookie if cookie is None else cookie
         self._state.put(where, b"e" + name, pack_entry(obj, kind, at))
         self._state.put(where, b"k" + at.to_bytes(8, "big"), name)
-        self._state.put(where, b"d", msgpack.packb((parent, max(next_cookie, at + 1), entries + 1)))
+        self.header(where, next_cookie=max(header.next_cookie, at + 1), entries=header.entries + 1)
         if kind == 2:
-            self.attribute(where, 2, msgpack.unpackb(self._state.get(where, b"a"))[2] + 1)
+            self._count(where, 1)
 
     def drop(self, where: int, name: bytes) -> None:
         """A name goes, and all that counts it in the directory; the object does not hear of it."""
         row = self._state.get(where, b"e" + name)
         self._state.put(where, b"e" + name, None)
         self._state.put(where, b"k" + row[9:], None)
-        parent, next_cookie, entries = msgpack.unpackb(self._state.get(where, b"d"))
-        self._state.put(where, b"d", msgpack.packb((parent, next_cookie, entries - 1)))
+        self.header(where, entries=unpack_header(self._state.get(where, b"d")).entries - 1)
         if row[8] == 2:
-            self.attribute(where, 2, msgpack.unpackb(self._state.get(where, b"a"))[2] - 1)
+            self._count(where, -1)
+
+    def _count(self, where: int, change: int) -> None:
+        self.attribute(where, "nlink", unpack_attributes(self._state.get(where, b"a")).nlink + change)
 
 
 class AsReplicas(LocalQu):

@@ -89,7 +89,7 @@ async def test_a_directory_that_says_another_parent(bench: Bench, tree: dict[str
 
 @pytest.mark.parametrize("links", [1, 3, 60_000])
 async def test_a_wrong_link_count(bench: Bench, tree: dict[str, int], links: int) -> None:
-    bench.spoil.attribute(tree["f"], 2, links)
+    bench.spoil.attribute(tree["f"], "nlink", links)
     (found,) = await bench.found()
     assert found[0] == "wrong-link-count"
     await bench.mended()
@@ -99,7 +99,7 @@ async def test_a_wrong_link_count(bench: Bench, tree: dict[str, int], links: int
 
 @pytest.mark.parametrize("links", [1, 2, 4])
 async def test_a_wrong_link_count_of_a_directory(bench: Bench, tree: dict[str, int], links: int) -> None:
-    bench.spoil.attribute(tree["a"], 2, links)
+    bench.spoil.attribute(tree["a"], "nlink", links)
     assert await bench.found() == [("directory-index", "/a")]
     await bench.mended()
     check_tree(bench.state)
@@ -351,7 +351,7 @@ async def test_a_directory_that_no_loose_one_names_is_in_no_cycle(bench: Bench) 
 
 async def test_a_malformed_file_hides_no_names(bench: Bench, tree: dict[str, int]) -> None:
     bench.spoil.row(tree["g"], b"a", b"\xc1")
-    bench.spoil.attribute(tree["f"], 2, 9)
+    bench.spoil.attribute(tree["f"], "nlink", 9)
     report = await bench.check(repair=True)
     assert [(fault.kind.value, fault.fate.value) for fault in report.faults] == [
         ("unreadable", "left"),
@@ -364,7 +364,7 @@ async def test_everything_at_once(bench: Bench, tree: dict[str, int]) -> None:
         await bench.make(tree["b"], b"n%d" % number)
     bench.spoil.absent(await bench.find(tree["b"], b"n3"))
     bench.spoil.enter(ROOT, b"again", tree["c"], DIRECTORY)
-    bench.spoil.attribute(tree["f"], 2, 9)
+    bench.spoil.attribute(tree["f"], "nlink", 9)
     bench.spoil.drop(tree["b"], b"n4")
     bench.spoil.header(tree["b"], entries=1)
     bench.spoil.row(tree["a"], _cookie(4), None)

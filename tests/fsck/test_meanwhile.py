@@ -60,7 +60,7 @@ async def test_repairs_of_a_busy_namespace_break_nothing(bench: Bench, tree: dic
     busy = _Busy(bench.other(), seed)
     for _ in range(12):
         await busy.act()
-    bench.spoil.attribute(await bench.make(ROOT, b"seven"), 2, 7)
+    bench.spoil.attribute(await bench.make(ROOT, b"seven"), "nlink", 7)
     bench.spoil.absent(await bench.make(ROOT, b"nothing"))
     await bench.make_dir(ROOT, b"loose")
     bench.spoil.drop(ROOT, b"loose")
@@ -90,7 +90,7 @@ async def test_a_file_renamed_into_a_directory_that_was_read_is_no_orphan(bench:
 
 async def test_a_repair_of_what_has_changed_is_left_alone(bench: Bench, tree: dict[str, int]) -> None:
     """Somebody links the file after the check has looked twice and before it repairs."""
-    bench.spoil.attribute(tree["f"], 2, 9)
+    bench.spoil.attribute(tree["f"], "nlink", 9)
     other = bench.other()
     checker = bench.checker()
 

@@ -28,7 +28,7 @@ def accepted_on_the_first_object_only() -> None:
     rewrite(
         a.accept,
         ("for obj in record.objects:\n        records", "for obj in record.objects[:1]:\n        records"),
-        ("_usual(store, record)", "None"),
+        ("_usual(own, record)", "None"),
     )
 
 
@@ -128,7 +128,7 @@ def head_stays() -> None:
 def nothing_is_proved() -> None:
     """Histories keep everything."""
     become(a._prove, lambda histories, accepted, obj, conditioned: None)
-    become(a._usual, lambda store, accepted: None)
+    become(a._usual, lambda own, accepted: None)
 
 
 @mutant("wherever the record stands", PROOF_RULE, f"{RULES}::test_a_copy_of_a_proven_source_proves_it_on_siblings")
@@ -140,7 +140,7 @@ def proved_on_one_object_only() -> None:
 @mutant("wherever the record stands", PROOF_RULE, f"{RULES}::test_a_method_proves_what_it_is_conditioned_on")
 def straight_path_leaves_siblings() -> None:
     """The straight path of a METHOD does not reach the siblings."""
-    rewrite(a._usual, ("for sibling in proof.objects:", "for sibling in ():"))
+    rewrite(a._prove_elsewhere, ("for sibling in proof.objects:", "for sibling in ():"))
 
 
 @mutant("on accepting a METHOD or COPY", PROOF_RULE, f"{RULES}::test_a_copy_of_a_proven_source_proves_it_on_siblings")

@@ -63,37 +63,40 @@ def constraint_4_unchecked() -> None:
 @mutant("the digest covers the operation", TIMESTAMPS, DIGESTS)
 def digest_without_operation() -> None:
     """Two operations under one condition get one timestamp."""
-    rewrite(c._digest, ('b"" if request.operation is None else request.operation.wire', 'b""'))
+    rewrite(c._outline, ('b"" if request.operation is None else request.operation.wire', 'b""'))
 
 
 @mutant("the digest covers kind, client and session", TIMESTAMPS, DIGESTS)
 def digest_without_header() -> None:
     """Two clients, sessions or kinds of request get one timestamp."""
-    rewrite(c._digest, ("request.kind, request.client, request.session, ", "0, 0, bytes(16), "))
+    rewrite(c._outline, ("request.kind, request.session, ", "0, bytes(16), "))
+    rewrite(c._digest, ("request.client.to_bytes", "(0).to_bytes"))
 
 
 @mutant("the digest covers each view", TIMESTAMPS, DIGESTS)
 def digest_without_views() -> None:
     """Requests with different views get one timestamp."""
-    rewrite(c._digest, ("in (request.views, request.evidence)", "in (request.evidence,)"))
+    rewrite(c._digest, ("in request.views", "in ()"))
+    rewrite(c._outline, ("*views", "*[]"))
 
 
 @mutant("the digest says which servers showed a view", TIMESTAMPS, DIGESTS)
 def digest_without_servers() -> None:
     """The same histories of other servers give the same timestamp."""
-    rewrite(c._digest, ("_GROUP.pack(mask, ", "_GROUP.pack(0, "))
+    rewrite(c._shown, ("(histories.obj, mask, ", "(histories.obj, 0, "))
 
 
 @mutant("the digest covers the evidence", TIMESTAMPS, DIGESTS)
 def digest_without_evidence() -> None:
     """Requests that prove different things get one timestamp."""
-    rewrite(c._digest, ("in (request.views, request.evidence)", "in (request.views,)"))
+    rewrite(c._digest, ("in request.evidence", "in ()"))
+    rewrite(c._outline, ("*evidence", "*[]"), ("len(evidence)", "0"))
 
 
 @mutant("the digest covers lt_co", TIMESTAMPS, DIGESTS)
 def digest_without_lt_co() -> None:
     """What the request is conditioned on is not hashed."""
-    rewrite(c._digest, ("parts + lt_co", "parts"))
+    rewrite(c._digest, ("parts += lt_co", "pass"))
 
 
 @mutant(

@@ -90,9 +90,7 @@ def hits_make_versions() -> None:
 )
 def failures_are_effective() -> None:
     """A refusal is a version, and remembered."""
-    rewrite(
-        e._invoke, ("failure.answer, effective=False", "failure.answer, effective=True"), ("Code.FAILED", "Code.OK")
-    )
+    rewrite(e._invoke, ("_FAILED, answer.answer, False", "_OK, answer.answer, True"))
 
 
 @mutant(

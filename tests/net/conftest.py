@@ -4,6 +4,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -113,8 +114,10 @@ def poll_until(condition: Callable[[], object], *parties: Node | RawPeer) -> Non
 class Bench:
     """Makes the parties of a test and cleans up after them."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, local: Path | None = None) -> None:
         self.cluster = cluster
+        self.local = local
+        """Below here servers listen locally as well, and are called there."""
         self.now = 0.0
         self.ports: dict[Peer, int] = {}
         self.stack = contextlib.ExitStack()
@@ -130,8 +133,17 @@ class Bench:
     def server(self, index: int = 0, network: NetworkLimits = DEFAULT_NETWORK_LIMITS, port: int = 0) -> Node:
         """A server that listens; several may share an index and go by their ports."""
         node = self.node(self.cluster.server_tls(index), network)
-        self.ports[node.peer] = node.reactor.listen("127.0.0.1", port)
+        self.ports[node.peer] = node.reactor.listen("127.0.0.1", port, self.directory(node.peer, make=True))
         return node
+
+    def directory(self, peer: Peer, *, make: bool = False) -> Path | None:
+        """Where a server listens locally, None when it does not."""
+        if self.local is None:
+            return None
+        directory = self.local / f"{peer.kind}-{peer.index}"
+        if make:
+            directory.mkdir(mode=0o700, exist_ok=True)
+        return directory
 
     def client(self, name: str = "client-1", network: NetworkLimits = DEFAULT_NETWORK_LIMITS) -> Node:
         return self.node(self.cluster.client_tls(name), network)
@@ -147,8 +159,9 @@ class Bench:
     def connect(self, client: Node, server: Node) -> tuple[Connection, Connection]:
         """Both ends of a new connection: the client's, the server's."""
         had = len(client.connected), len(server.connected)
-        client.reactor.dial(server.peer, "127.0.0.1", self.ports[server.peer])
+        client.reactor.dial(server.peer, "127.0.0.1", self.ports[server.peer], self.directory(server.peer))
         self.until(lambda: (len(client.connected), len(server.connected)) == (had[0] + 1, had[1] + 1), client, server)
+        assert client.connected[-1].local == server.connected[-1].local == (self.local is not None)
         return client.connected[-1], server.connected[-1]
 
 
@@ -162,8 +175,8 @@ def other_cluster(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     return create(tmp_path_factory.mktemp("other"), b=0, clients=1)
 
 
-@pytest.fixture
-def bench(cluster: Cluster) -> Iterator[Bench]:
-    bench = Bench(cluster)
+@pytest.fixture(params=["tcp", "local"])
+def bench(cluster: Cluster, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(cluster, tmp_path if request.param == "local" else None)
     with bench.stack:
         yield bench

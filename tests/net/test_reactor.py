@@ -46,6 +46,7 @@ def seals(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.pure
+@pytest.mark.parametrize("bench", ["tcp"], indirect=True)
 def test_frames_of_one_wakeup_come_in_one_call_and_answers_leave_in_one_write(bench: Any, seals: list[int]) -> None:
     server, client = bench.server(), bench.client()
     at_client, at_server = bench.connect(client, server)
@@ -66,6 +67,7 @@ def test_frames_of_one_wakeup_come_in_one_call_and_answers_leave_in_one_write(be
 
 
 @pytest.mark.pure
+@pytest.mark.parametrize("bench", ["tcp"], indirect=True)
 def test_frames_of_several_peers_come_in_one_call(bench: Any, seals: list[int]) -> None:
     server, clients = bench.server(), [bench.client(f"client-{i}") for i in (1, 2, 3)]
     ends = [bench.connect(client, server) for client in clients]

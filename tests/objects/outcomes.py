@@ -15,6 +15,7 @@ import msgpack
 from qunfs.objects import REGISTRY
 from qunfs.objects.genesis import genesis_rows
 from qunfs.objects.ids import ROOT, TOPOLOGY, is_directory, new_id, type_of
+from qunfs.objects.state import unpack_attributes, unpack_header
 from qunfs.protocol.execution import Execution, run_query, run_update
 from qunfs.protocol.limits import DEFAULT_LIMITS
 from qunfs.protocol.operation import Credentials, MethodClass, Operation
@@ -176,7 +177,7 @@ def _there(tree: Tree, *, file: bool = False) -> int:
 
 def _ctime(tree: Tree, obj: int) -> int:
     row = tree.state.get(obj, b"a")
-    return 1 if row is None or rng.random() < 0.1 else msgpack.unpackb(row)[9]
+    return 1 if row is None or rng.random() < 0.1 else unpack_attributes(row).ctime
 
 
 def _generation(tree: Tree) -> int:
@@ -204,10 +205,12 @@ def _reparent(tree: Tree) -> tuple[Any, ...]:
     where, name = _entry(tree)
     obj = tree.bound(where, name)
     row = tree.state.get(obj, b"d")
-    parent = 0 if row is None else msgpack.unpackb(row)[0]
+    parent = 0 if row is None else unpack_header(row).parent
     if row is not None and rng.random() < 0.7:
         parent = rng.choice(tree.ids)
-        tree.state.put(obj, b"d", msgpack.packb((parent, *msgpack.unpackb(row)[1:])))
+        header = unpack_header(row)
+        header.parent = parent
+        tree.state.put(obj, b"d", header.pack())
     return where, name, obj, parent, _generation(tree)
 
 
@@ -321,10 +324,11 @@ def _spoilt(tree: Tree, objects: set[int]) -> None:
     """Put something into a row that no method has written."""
     obj, key = rng.choice(sorted(objects)), rng.choice([b"a", b"a", b"d", b"n", b"g"])
     row = tree.state.get(obj, key)
-    if row is not None and key != b"g":
+    if row is not None and key == b"n":
         tree.state.put(obj, key, msgpack.packb(_twisted(msgpack.unpackb(row, use_list=False))))
     elif row is not None:
-        tree.state.put(obj, key, row[1:])
+        at = rng.randrange(len(row))
+        tree.state.put(obj, key, row[:at] + rng.randbytes(rng.choice([0, 1, 1, 2, 16])) + row[at + 1 :])
 
 
 def _digest(value: object) -> str:

@@ -2,7 +2,6 @@
 
 import random
 
-import msgpack
 import pytest
 
 from qunfs.nfs.calls import parse_answer
@@ -120,8 +119,9 @@ async def test_what_is_attached_goes_right_below_the_root_only(house: House) -> 
 
 async def test_a_moved_parent_moves_the_topology(house: House) -> None:
     outer, inner = await house.make_dir(ROOT, b"outer"), await house.make_dir(ROOT, b"inner")
-    row = house.core.state.get(inner, b"d")
-    house.core.state.put(inner, b"d", msgpack.packb((outer, *msgpack.unpackb(row)[1:])))
+    header = unpack_header(house.core.state.get(inner, b"d"))
+    header.parent = outer
+    house.core.state.put(inner, b"d", header.pack())
     now = generation(house)
     argument = (ROOT, b"inner", inner, outer, now)
     assert (await update(house, "fsck.reparent", argument, ROOT, inner, TOPOLOGY)).ok

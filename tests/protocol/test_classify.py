@@ -288,11 +288,11 @@ _FIELDS = ("kind", "lt", "objects", "lt_co", "bot", "src", "cur", "wire")
 
 def _outcome(make: Callable[[QuorumSystem, Request], Setup], request: Request) -> object:
     try:
-        candidate, conditioned = make(Q, request)
+        made = make(Q, request)
     except RequestRefused as error:
         return str(error)
-    fields = [getattr(candidate, name) for name in _FIELDS]
-    return fields, conditioned
+    fields = [getattr(made.candidate, name) for name in _FIELDS]
+    return fields, made.conditioned
 
 
 @given(_requests())

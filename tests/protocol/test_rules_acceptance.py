@@ -14,7 +14,7 @@ from qunfs.protocol.history import (
     copy,
     method,
 )
-from qunfs.protocol.store import MemoryRows
+from qunfs.protocol.store import Difference, MemoryRows
 from qunfs.protocol.versions import VersionStore
 
 A, B = 1, 2
@@ -42,8 +42,9 @@ class Server:
             self.store.set_history(obj, ReplicaHistory(records))
 
     def accept(self, record: Candidate, source: Candidate = ZERO) -> None:
-        redo = {} if record.lt.barrier else {obj: {} for obj in record.objects}
-        accept(self.store, record, redo, b"", (source,) * len(record.objects))
+        own = [self.store.history(obj) for obj in record.objects]
+        redo: list[Difference | None] = [None if record.lt.barrier else {} for _ in record.objects]
+        accept(self.store, own, record, redo, b"", (source,) * len(record.objects))
 
     def records(self, obj: int) -> tuple[Candidate, ...]:
         return self.store.history(obj).records

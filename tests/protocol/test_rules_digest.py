@@ -17,6 +17,7 @@ OTHER_OPERATIONS = [
         "argument": b"\xc2",
         "credentials": Credentials(0, 1),
         "client_time": 2,
+        "home": 0,
         "session": b"t" * 16,
         "sequence": 2,
     }.items()

@@ -1,19 +1,23 @@
 """Messages: what goes out comes in; whatever else comes in is MalformedMessage and nothing worse."""
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from typing import Any
 
 import msgpack
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from qunfs.protocol import operation
 from qunfs.protocol.authenticator import MAC_BYTES
-from qunfs.protocol.classify import Request
+from qunfs.protocol.classify import OUTLINE, SHOWN, Request, _digest
 from qunfs.protocol.errors import MalformedMessage
 from qunfs.protocol.execution import Code
 from qunfs.protocol.history import ZERO, ZERO_HISTORY, Kind, LogicalTimestamp, ObjectHistorySet, ReplicaHistory, method
+from qunfs.protocol.limits import DEFAULT_LIMITS
 from qunfs.protocol.messages import (
+    BODY_HEADER,
     HEADER,
     Adopt,
     Culled,
@@ -43,6 +47,7 @@ from qunfs.protocol.messages import (
 from qunfs.protocol.operation import Credentials, Operation, parse_operation_untrusted
 from qunfs.protocol.store import Listed
 from qunfs.protocol.wire import parse_reply_untrusted, parse_to_server_untrusted
+from tests.protocol.scripted import altered
 
 N = 6
 A, B = 500, 501
@@ -82,6 +87,25 @@ REPLIES: list[tuple[Reply, tuple[tuple[int, ...], ...]]] = [
     (SyncReply(True, b"d" * 32, ((b"k", b"v"), (b"l", None)), False), ()),
     (RollReply(Status.ANSWERED, (Listed(A, LT, True), Listed(B, ZERO.lt, False)), True), ()),
 ]
+
+
+@given(
+    st.builds(
+        UpdateReply,
+        st.sampled_from(list(Status)),
+        st.sampled_from(list(Code)),
+        st.binary(max_size=300),
+        st.lists(
+            st.builds(Shown, st.sampled_from([None, HISTORY, ZERO_HISTORY]), st.sampled_from([VECTOR, b""])), max_size=8
+        ).map(tuple),
+        st.lists(st.builds(Culled, st.integers(0, (1 << 64) - 1), st.integers(0, 63), st.booleans())).map(tuple),
+    )
+)
+def test_the_body_of_an_update_s_reply_is_msgpack_of_its_fields(reply: UpdateReply) -> None:
+    shown = [(None if one.history is None else one.history.wire, one.vector != b"") for one in reply.histories]
+    body = msgpack.packb((reply.status, reply.code, reply.answer, shown, reply.culled))
+    vectors = b"".join(one.vector for one in reply.histories)
+    assert reply.pack(7) == BODY_HEADER.pack(Type.UPDATE_REPLY, 7, len(body)) + body + vectors
 
 
 def _update_payload() -> bytes:
@@ -179,14 +203,134 @@ def test_changed_bytes(payload: bytes, data: st.DataObject) -> None:
     _nothing_worse(bytes(changed[:cut]))
 
 
-@given(st.lists(VALUES, min_size=12, max_size=12), st.data())
-def test_operations_of_odd_fields(odd: list[object], data: st.DataObject) -> None:
-    fields = list(msgpack.unpackb(OPERATION.wire, use_list=False))
-    for place in data.draw(st.sets(st.integers(0, 11), max_size=2)):
+@given(st.lists(VALUES, min_size=6, max_size=6), st.data())
+def test_operations_of_odd_callings(odd: list[object], data: st.DataObject) -> None:
+    """Types, method, version, uid, gid and groups of any type and size: refused, or read as they are."""
+    fields = [OPERATION.types, OPERATION.method, OPERATION.version, *OPERATION.credentials]
+    for place in data.draw(st.sets(st.integers(0, 5), max_size=2)):
         fields[place] = odd[place]
+    packed: bytes = msgpack.packb(fields)
+    once = operation._ONCE.pack(5, A, b"s" * 16, 9, len(packed), 2)
+    wire = once + packed + A.to_bytes(8, "big") + B.to_bytes(8, "big") + b"x"
     with suppress(MalformedMessage):
-        parsed = parse_operation_untrusted(msgpack.packb(fields))
-        assert parsed.wire == msgpack.packb(fields)
+        parsed = parse_operation_untrusted(wire)
+        assert parsed.wire == wire
+        assert (parsed.objects, parsed.argument) == ((A, B), b"x")
+        told = (parsed.types, parsed.method, parsed.version, *parsed.credentials)
+        assert told == msgpack.unpackb(packed, use_list=False)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"objects": ()},
+        {"objects": (B, A)},
+        {"objects": (A, A)},
+        {"objects": (0, B)},
+        {"objects": (A,)},
+        {"types": ("ledger",) * 3},
+        {"types": ("x" * 33, "ledger")},
+        {"method": ""},
+        {"method": "m" * 65},
+        {"version": 1 << 32},
+        {"argument": bytes(DEFAULT_LIMITS.argument_bytes_max + 1)},
+        {"credentials": Credentials(1 << 32, 0)},
+        {"credentials": Credentials(0, -1)},
+        {"credentials": Credentials(0, 0, (1 << 32,))},
+        {"credentials": Credentials(0, 0, (0,) * (DEFAULT_LIMITS.groups_max + 1))},
+        {"client_time": 1 << 63},
+        {"home": B + 1},
+    ],
+    ids=str,
+)
+def test_operations_out_of_bounds(changes: dict[str, Any]) -> None:
+    """Refused whether or not the same calling has been read before."""
+    assert parse_operation_untrusted(altered(OPERATION).wire) == OPERATION
+    for _ in range(2):
+        with pytest.raises(MalformedMessage):
+            parse_operation_untrusted(altered(OPERATION, **changes).wire)
+
+
+def test_callings_are_remembered_without_mixing_them_up() -> None:
+    """More different ones than are kept, each read twice."""
+    for uid in [*range(1_100), *range(1_100)]:
+        one = altered(OPERATION, credentials=Credentials(uid, 2, (uid,)), sequence=uid)
+        parsed = parse_operation_untrusted(one.wire)
+        assert (parsed.credentials, parsed.method, parsed.types) == (one.credentials, one.method, one.types)
+        assert parsed.sequence == uid
+    crowd = altered(OPERATION, credentials=Credentials(1, 2, tuple(range(DEFAULT_LIMITS.groups_max))))
+    assert parse_operation_untrusted(crowd.wire).credentials == crowd.credentials
+    assert len(operation._callings) <= operation._CALLINGS_KEPT
+    assert all(len(packed) <= operation._SHORT_CALLING_BYTES for packed in operation._callings)
+
+
+# ---- updates: fixed fields
+
+
+def _altered_update(*changes: tuple[int, bytes]) -> bytes:
+    """The body's bytes at some offsets exchanged."""
+    body = bytearray(pack_update_body(REQUEST))
+    for at, data in changes:
+        body[at : at + len(data)] = data
+    return pack_update(7, bytes(body), COLUMN)
+
+
+_SHOWN_AT = OUTLINE.size + len(OPERATION.wire)
+_NAMED = [SHOWN.unpack_from(REQUEST.outline, _SHOWN_AT + SHOWN.size * i) for i in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("place", "shown"),
+    [
+        (0, (B, *_NAMED[0][1:])),
+        (1, (A, 0b00111, _NAMED[1][2])),
+        (1, (A, 0, _NAMED[1][2])),
+        (1, (A, 0, 0)),
+        (1, (A - 1, *_NAMED[1][1:])),
+        (0, (A, 0, 0)),
+        (0, (A, 0b01000, _NAMED[0][2])),
+        (0, (A, 0b00111, _NAMED[0][2] + 1)),
+        (2, (0, *_NAMED[2][1:])),
+        (3, (B, 0b100000, _NAMED[3][2] + 1)),
+        (3, (B, 0b100000, (1 << 32) - 1)),
+        (3, (B, 0b1100000, _NAMED[3][2])),
+    ],
+    ids=str,
+)
+def test_updates_whose_outline_does_not_fit_its_histories(place: int, shown: tuple[int, int, int]) -> None:
+    """Order of objects and servers, lengths, bitmaps that overlap or say nobody, more MACs than there are."""
+    payload = _altered_update((_SHOWN_AT + SHOWN.size * place, SHOWN.pack(*shown)))
+    for known in (None, lambda _: HISTORY):
+        with pytest.raises(MalformedMessage):
+            parse_to_server_untrusted(payload, 4, known)
+    assert parse_to_server_untrusted(_altered_update(), 4)[0] == 7
+
+
+def test_an_update_shows_no_history_of_an_object_twice() -> None:
+    twice = ObjectHistorySet(A, ((HISTORY, 0b00111), (HISTORY, 0b11000)))
+    body = pack_update_body(altered(REQUEST, views=(twice, VIEWS[1])))
+    for known in (None, lambda _: HISTORY):
+        with pytest.raises(MalformedMessage, match="same history twice"):
+            parse_to_server_untrusted(pack_update(7, body, COLUMN), 4, known)
+
+
+def test_an_update_shows_no_more_objects_than_are_bounded() -> None:
+    for most in (DEFAULT_LIMITS.objects_per_operation_max, DEFAULT_LIMITS.objects_per_operation_max + 1):
+        views = tuple(ObjectHistorySet(obj, ()) for obj in range(1, most + 1))
+        payload = pack_update(7, pack_update_body(Request(Kind.BARRIER, 4, b"s" * 16, None, views)), b"")
+        with nullcontext() if most == DEFAULT_LIMITS.objects_per_operation_max else pytest.raises(MalformedMessage):
+            message = parse_to_server_untrusted(payload, 4)[1]
+            assert isinstance(message, Update)
+            assert [v.obj for v in message.request.views] == list(range(1, most + 1))
+
+
+def test_an_update_reads_back_as_the_outline_that_was_sent() -> None:
+    """Client and replica hash the same bytes."""
+    message = parse_to_server_untrusted(_update_payload(), 4)[1]
+    assert isinstance(message, Update)
+    assert message.request.outline == REQUEST.outline
+    assert _digest(message.request, []) == _digest(REQUEST, [])
+    assert altered(message.request).outline == REQUEST.outline
 
 
 @given(st.binary(max_size=80))

@@ -42,7 +42,7 @@ def append(views: Mapping[int, ObjectView], context: Context) -> bytes:
     entry, expected = context.argument
     lengths = tuple(_length(views[obj]) for obj in context.objects)
     if expected is not None and tuple(expected) != lengths:
-        raise MethodFailed(pack(("no", lengths)))
+        return MethodFailed(pack(("no", lengths)))
     for obj, length in zip(context.objects, lengths, strict=True):
         views[obj].put(_ENTRY + length.to_bytes(4, "big"), entry)
         views[obj].put(_LENGTH, pack(length + 1))

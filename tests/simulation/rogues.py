@@ -10,7 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from qunfs.protocol.authenticator import MAC_BYTES, column
-from qunfs.protocol.classify import Classification, Request, RequestRefused, classify, proven, setup
+from qunfs.protocol.classify import OUTLINE, SHOWN, Classification, Request, RequestRefused, classify, proven, setup
 from qunfs.protocol.history import Kind, LogicalTimestamp, ObjectHistorySet, ReplicaHistory, barrier
 from qunfs.protocol.messages import BODY_HEADER, Adopt, Type, pack_update, pack_update_body
 from qunfs.protocol.operation import Operation
@@ -18,7 +18,7 @@ from qunfs.protocol.quorum import ThresholdQuorums, mask_of, servers_of
 from tests.simulation.clients import CREDENTIALS
 from tests.simulation.forgery import Forger
 from tests.simulation.network import Address, Link
-from tests.simulation.objects import LEDGER, pack, unpack
+from tests.simulation.objects import LEDGER, pack
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -439,7 +439,13 @@ def tampered(payload: bytes, chance: Random) -> bytes:
     """An UPDATE with one field changed."""
     _, number, length = BODY_HEADER.unpack_from(payload)
     end = BODY_HEADER.size + length
-    kind, session, operation, views, evidence = unpack(payload[BODY_HEADER.size : end])
+    body = payload[BODY_HEADER.size : end]
+    kind, session, told, views, evidence = OUTLINE.unpack_from(body)
+    operation, at = body[OUTLINE.size : OUTLINE.size + told], OUTLINE.size + told
+    shown = [list(SHOWN.unpack_from(body, at + SHOWN.size * i)) for i in range(views + evidence)]
+    at += SHOWN.size * len(shown)
+    for one in shown:  # of each an object, the bitmap and now the history
+        at, one[2] = at + one[2], body[at : at + one[2]]
     which = chance.randrange(6)
     if which == 0:
         kind = chance.choice(list(Kind))
@@ -448,19 +454,15 @@ def tampered(payload: bytes, chance: Random) -> bytes:
     elif which == 2:
         operation = _flipped(operation, chance)
     elif which == 3:
-        views, evidence = evidence, views
+        shown, views, evidence = shown[views:] + shown[:views], evidence, views
+    elif which == 4:
+        changed = chance.choice(shown)
+        changed[2] = _flipped(changed[2], chance)
     else:
-        sets = [list(s) for s in (views or evidence)]
-        obj, groups = chance.choice(sets)
-        at = chance.randrange(len(groups)) if groups else 0
-        changed = [list(group) for group in groups]
-        if changed and which == 4:
-            changed[at][0] = _flipped(changed[at][0], chance)
-        elif changed:
-            changed[at][1] ^= 3 << chance.randrange(6)
-        views = tuple((o, changed if o == obj else g) for o, g in views)
-        evidence = tuple((o, changed if o == obj else g) for o, g in evidence)
-    return pack_update(number, pack((int(kind), session, operation, views, evidence)), payload[end:])
+        chance.choice(shown)[1] ^= 3 << chance.randrange(6)
+    parts = [OUTLINE.pack(kind, session, len(operation), views, evidence), operation]
+    parts += [SHOWN.pack(obj, mask, len(history)) for obj, mask, history in shown]
+    return pack_update(number, b"".join([*parts, *[history for _, _, history in shown]]), payload[end:])
 
 
 def _flipped(data: bytes, chance: Random) -> bytes:

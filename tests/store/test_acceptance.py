@@ -28,10 +28,11 @@ def walk(seed: int) -> tuple[list[list[ReplicaHistory]], int]:
         lt = LogicalTimestamp(time, is_barrier, 1, bytes(32))
         lt_co = tuple(conditioned[obj].lt for obj in objects)
         record = barrier(lt, objects, lt_co) if is_barrier else method(lt, objects, lt_co)
-        straight += not is_barrier and acceptance._usual(store, record) is not None
-        acceptance.accept(
-            store, record, {} if is_barrier else {obj: {} for obj in objects}, b"", list(conditioned.values())
-        )
+        own = [store.history(obj) for obj in objects]
+        straight += not is_barrier and acceptance._usual(own, record) is not None
+        redo = [None if is_barrier else {} for _ in objects]
+        accepted = acceptance.accept(store, own, record, redo, b"", list(conditioned.values()))
+        assert accepted == [store.history(obj) for obj in objects]
         seen.append([store.history(obj) for obj in OBJECTS])
     return seen, straight
 

@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import msgpack
 import pytest
 
 import server.disk_rows
@@ -505,72 +504,19 @@ def test_what_is_closed_is_of_no_use(tmp_path):
             use()
 
 
-def give_records_of_rows(directory: Path, batches: list[dict[bytes, bytes | None]]) -> None:
-    """A log as the release before has left it."""
-    journal = Journal(directory / "journal", durable=True)
-    journal.read(0)
-    for changes in batches:
-        assert journal.append(msgpack.packb(changes))
-    size, identity = (directory / "journal").stat().st_size, journal.identity
-    journal.close()
-    with (directory / "journal").open("r+b") as file:
-        file.write(server.journal._header(b"qunfs journal 1\n", identity, size))
-
-
-BATCHES = [{b"a": b"1", b"b": b"1"}, {b"a": b"2", b"b": None}, {b"c": b"3"}]
-
-
-@pytest.mark.parametrize("durability", ["sync", "async"])
-@pytest.mark.parametrize("killed", ["", "_commit", "upgrade"])
-def test_a_log_of_the_release_before_is_taken(tmp_path, monkeypatch, durability, killed):
+@pytest.mark.parametrize("accept_loss", [False, True])
+def test_a_log_of_another_release_is_refused_and_left_alone(tmp_path, accept_loss):
     rows = DiskRows(tmp_path, "sync")
-    rows.apply([(b"b", b"0"), (b"d", b"0")])
+    assert rows.append(b"one", 1)
     rows.close()
-    give_records_of_rows(tmp_path, BATCHES)
-    if killed:
-        with monkeypatch.context() as patch:
-            patch.setattr(Journal if killed == "upgrade" else LmdbRows, killed, lambda *_: 1 / 0)
-            with pytest.raises(ZeroDivisionError):
-                DiskRows(tmp_path, durability)
-    for records in ([], [b"one"], [b"one", b"one"]):
-        rows = DiskRows(tmp_path, durability)
-        assert (tmp_path / "journal").read_bytes().startswith(b"qunfs journal 2\n")
-        assert rows.recovered() == records
-        assert list(rows.scan(b"")) == [(b"a", b"2"), (b"c", b"3"), (b"d", b"0")]
-        assert rows.append(b"one", 1)
-        rows.close()
-
-
-def test_a_damaged_log_of_the_release_before_is_refused_unless_loss_is_accepted(tmp_path):
-    DiskRows(tmp_path, "sync").close()
-    give_records_of_rows(tmp_path, BATCHES)
-    flip(tmp_path, 4096 + 32 + len(msgpack.packb(BATCHES[0])) + 40)
-    with pytest.raises(StorageError, match=r"record 2 cannot be read and record 3 follows.*rebuild"):
-        DiskRows(tmp_path, "sync")
-    for records in ([], [b"more"]):
-        rows = DiskRows(tmp_path, "sync", accept_loss=not records)
-        assert rows.recovered() == records
-        assert list(rows.scan(b"")) == [(b"a", b"1"), (b"b", b"1")]
-        assert rows.append(b"more", 0)
-        rows.close()
-
-
-def test_a_foreign_log_of_the_release_before_is_never_taken(tmp_path, monkeypatch):
-    for name in ("data", "other"):
-        DiskRows(tmp_path / name, "sync").close()
-        give_records_of_rows(tmp_path / name, BATCHES)
-    shutil.copy(tmp_path / "other" / "journal", tmp_path / "data" / "journal")
-    with pytest.raises(StorageError, match="belongs to another"):
-        DiskRows(tmp_path / "data", "sync")
-    with monkeypatch.context() as patch:
-        patch.setattr(server.disk_rows, "create_journal", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            DiskRows(tmp_path / "data", "sync", accept_loss=True)
-    with pytest.raises(StorageError, match="belongs to another"):
-        DiskRows(tmp_path / "data", "sync")
-    rows = DiskRows(tmp_path / "data", "sync", accept_loss=True)
-    assert (list(rows.scan(b"")), rows.recovered()) == ([], [])
-    rows.close()
+    path = tmp_path / "journal"
+    identity = Journal(path, durable=True).identity
+    with path.open("r+b") as file:
+        file.write(server.journal._header(b"qunfs journal 2\n", identity, path.stat().st_size))
+    before = path.read_bytes()
+    with pytest.raises(StorageError, match="another release of qunfs: go on with that one"):
+        DiskRows(tmp_path, "sync", accept_loss=accept_loss)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("killed", ["", "create_journal", "_mark"])

@@ -145,7 +145,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert sorted(view.changes().items()) == net(model.state(head.lt), dict(view.scan()))
         model.states[lt] = dict(view.scan())
         model.answers[lt] = b"update"
-        self.store.add_version(obj, lt, head.lt, view.changes(), b"update")
+        self.store.add_version(obj, lt, head.lt, view, b"update")
         model.held.add(lt)
         model.collect({lt, head.lt})
         self.accept(obj, [head, self.record(obj, lt)])

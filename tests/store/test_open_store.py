@@ -9,9 +9,7 @@ import pytest
 
 from qunfs.protocol.errors import StorageError
 from qunfs.protocol.history import ZERO, ZERO_TIMESTAMP, LogicalTimestamp, ReplicaHistory, method
-from qunfs.protocol.store import MemoryRows
 from qunfs.protocol.versions import VersionStore
-from server.lmdb_rows import LmdbRows
 from server.store import ReplicaStore, open_store
 
 GENESIS = {1: {b"mode": b"0755"}}
@@ -173,21 +171,6 @@ def test_a_place_where_nothing_can_be_kept(tmp_path):
     (tmp_path / "data" / "data.mdb").write_bytes(b"nonsense")
     with pytest.raises(StorageError, match="cannot keep data"):
         open_store(tmp_path / "data", GENESIS)
-
-
-@pytest.mark.parametrize("durability", ["sync", "async"])
-def test_a_directory_of_the_release_before_the_log_opens_with_everything(data, durability):
-    memory = MemoryRows()
-    store = VersionStore(memory, GENESIS)
-    fill(store)
-    store.checkpoint()
-    rows = LmdbRows(data, durability)
-    rows.apply([*memory.scan(b""), (b"m", b"qunfs 1 " + memory.get(b"m")[8:])])
-    rows.close()
-    for _ in range(2):
-        opened = open_store(data, GENESIS, durability)
-        assert is_filled(opened)
-        opened.close()
 
 
 def test_a_damaged_log_is_refused_unless_loss_is_accepted(data):

@@ -3,7 +3,7 @@
 import pytest
 
 from qunfs.protocol.errors import LocalError
-from qunfs.protocol.store import KEY_BYTES_MAX, NO_ROWS, MemoryRows, Overlay, Redo, compare
+from qunfs.protocol.store import KEY_BYTES_MAX, NO_ROWS, MemoryRows, Overlay, compare
 
 
 def test_what_was_applied_is_there(rows):
@@ -138,11 +138,8 @@ def test_changes_are_net():
     view.put(b"d", b"")
     view.delete(b"b")
     view.put(b"c", b"3")
-    redo = view.changes()
-    assert redo == {b"b": None, b"c": b"3", b"d": b""}
-    assert redo.before == {b"b": b"2", b"c": None, b"d": None}
-    assert redo.pairs() == {b"b": (b"2", None), b"c": (None, b"3"), b"d": (None, b"")}
-    assert Redo.of(redo.pairs()) == redo
+    assert view.settle() == [b"d", None, b"", b"b", b"2", None, b"c", None, b"3"]
+    assert view.changes() == {b"b": None, b"c": b"3", b"d": b""}
 
 
 def test_an_overlay_of_an_object_without_rows():
@@ -152,7 +149,7 @@ def test_an_overlay_of_an_object_without_rows():
     view.put(b"c", b"3")
     view.delete(b"d")
     assert list(view.scan(b"b")) == [(b"c", b"3")]
-    assert view.changes().pairs() == {b"c": (None, b"3")}
+    assert view.settle() == [b"c", None, b"3"]
 
 
 def test_overlays_share_the_keys_of_what_lies_under_them():

@@ -61,7 +61,7 @@ class Service:
         self._stopping.listen()
         finish_requests_first()
         mine = self._cluster.servers[self._server]
-        self._reactor.listen(mine.host, mine.port)
+        self._reactor.listen(mine.host, mine.port, self._cluster.local_directory(self._server))
         for other in range(self._server):  # the higher one of two calls the lower
             self._redial[other] = 0.0
         log.info("server %d listens on %s:%d, durability %s", self._server, mine.host, mine.port, self._durability)
@@ -104,7 +104,8 @@ class Service:
             if at <= now:
                 del self._redial[other]
                 peer = self._cluster.servers[other]
-                self._reactor.dial(Peer("server", other), peer.host, peer.port)
+                directory = self._cluster.local_directory(other)
+                self._reactor.dial(Peer("server", other), peer.host, peer.port, directory)
 
     # ---- what the reactor tells
 
@@ -175,6 +176,7 @@ class Service:
             "compiled": native.active(),
             "cpu_s": time.process_time(),
             "connections": len(self._origins),
+            "local_connections": sum(c.local for c in self._origins),
             "replicas_connected": len(self._peers),
             "batches": self._batches,
             "frames": self._questions + self._replica.counters["requests"] + self._replica.counters["reads"],

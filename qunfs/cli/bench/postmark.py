@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 FILES: Final = 5000
 TRANSACTIONS: Final = 20000
 TIMEOUT_S: Final = 1.0
-ONLY_WITH_REPLICAS: Final = ("faults", "durability", "direct", "floor", "timeout", "place", "plot_to")
+ONLY_WITH_REPLICAS: Final = ("faults", "durability", "direct", "floor", "timeout", "nocto", "place", "plot_to")
+ONLY_WITH_A_MOUNT: Final = ("floor", "timeout", "nocto")
 
 
 def postmark(
@@ -37,12 +38,18 @@ def postmark(
         bool, typer.Option("--direct", help="The same actions straight at MetadataService, without FUSE and PostMark.")
     ] = False,
     floor: Annotated[
-        bool, typer.Option("--floor", help="Also on a plain pyfuse3 passthrough, and on the directory underneath.")
+        bool,
+        typer.Option(
+            "--floor", help="Also with --nocto, on a plain pyfuse3 passthrough, and on the directory underneath."
+        ),
     ] = False,
     timeout: Annotated[
         float,
         typer.Option(min=0.0, max=86400.0, metavar="S", help="How long the kernel may believe attributes and names."),
     ] = TIMEOUT_S,
+    nocto: Annotated[
+        bool, typer.Option("--nocto", help="Mount with -o nocto: an open believes attributes as the kernel does.")
+    ] = False,
     repeat: RepeatOption = 1,
     attempts: AttemptsOption = 3,
     plain: Annotated[
@@ -67,7 +74,7 @@ def postmark(
 
     Exit codes: 0 measured and the counts are right, 1 failed or counts are wrong, 2 wrong usage, 130 interrupted.
     """
-    _refuse_contradictions(context, plain, direct, floor)
+    _refuse_contradictions(context, plain, direct)
     from bench.measuring.document import document
     from bench.system import interruptible
 
@@ -81,11 +88,12 @@ def postmark(
                 if direct:
                     records.append(_direct(b, durability, place, view, given))
                 else:
-                    records += _through_fuse(b, durability, place, view, given, timeout, floor and b == faults[0])
+                    beside = floor and b == faults[0]
+                    records += _through_fuse(b, durability, place, view, given, timeout, nocto, beside)
         out.finish(document("postmark", records), COLUMNS, view, plot_to)
 
 
-def _refuse_contradictions(context: typer.Context, plain: Path | None, direct: bool, floor: bool) -> None:
+def _refuse_contradictions(context: typer.Context, plain: Path | None, direct: bool) -> None:
     """An option that would have no effect is a mistake.  Raises typer.BadParameter."""
 
     def is_given(name: str) -> bool:
@@ -96,8 +104,9 @@ def _refuse_contradictions(context: typer.Context, plain: Path | None, direct: b
     if plain is not None:
         for name in filter(is_given, ONLY_WITH_REPLICAS):
             raise typer.BadParameter(f"--directory uses no replicas and no mount: leave out {names[name]}")
-    if direct and (floor or is_given("timeout")):
-        raise typer.BadParameter(f"--direct uses no mount: leave out {'--floor' if floor else '--timeout'}")
+    if direct:
+        for name in filter(is_given, ONLY_WITH_A_MOUNT):
+            raise typer.BadParameter(f"--direct uses no mount: leave out {names[name]}")
 
 
 def _direct(b: int, durability: Durability, place: Path | None, view: View, given: dict[str, Any]) -> dict[str, Any]:
@@ -112,22 +121,38 @@ def _direct(b: int, durability: Durability, place: Path | None, view: View, give
 
 
 def _through_fuse(
-    b: int, durability: Durability, place: Path | None, view: View, given: dict[str, Any], timeout: float, floor: bool
+    b: int,
+    durability: Durability,
+    place: Path | None,
+    view: View,
+    given: dict[str, Any],
+    timeout: float,
+    nocto: bool,
+    floor: bool,
 ) -> list[dict[str, Any]]:
-    """The records through FUSE, and with ``floor`` those of the passthrough and the directory."""
+    """The records through FUSE, and with ``floor`` those of the passthrough and the directory.
+
+    The passthrough believes attributes at an open as long as the kernel does, which is what ``nocto`` means: beside
+    it both kinds of mount are measured.
+    """
     from bench import mounted
     from bench.replicas import observed
-    from bench.system import temporary_system
+    from bench.system import remount, temporary_system
 
     given = {**given, "watch": lambda progress: show(view, progress), "tell": view.progress}
     options = f"attr_timeout={timeout},entry_timeout={timeout}"
-    records = []
+    without = f"{options},nocto"
+    ours, others = [], []
     with (
-        temporary_system(b, durability.value, place, view.of(b), options) as system,
+        temporary_system(b, durability.value, place, view.of(b), without if nocto else options) as system,
         observed(system) as servers,
     ):
         view.step(f"b={b}: PostMark on the mount")
-        records.append(mounted.on_mount(system, servers, **given))
+        ours.append(mounted.on_mount(system, servers, variant="fuse, nocto" if nocto else "fuse", **given))
+        if floor and not nocto:
+            remount(system, without)
+            view.step(f"b={b}: PostMark on the mount, nocto")
+            ours.append(mounted.on_mount(system, servers, variant="fuse, nocto", **given))
         if floor:
             below = system.scratch / "below"
             top = system.scratch / "passthrough"
@@ -135,14 +160,17 @@ def _through_fuse(
             top.mkdir()
             view.step("PostMark on a plain pyfuse3 passthrough")
             with mounted.passed_through(below, top, timeout) as pid:
-                records.append(mounted.on_directory(top, system.scratch, "passthrough", [pid], **given))
+                others.append(mounted.on_directory(top, system.scratch, "passthrough", [pid], **given))
             view.step("PostMark on the directory underneath")
-            records.append(mounted.on_directory(below, system.scratch, "directory", **given))
-            for one in records[1:]:
-                one["share_of_this"] = round(records[0]["ops_per_s"] / one["ops_per_s"], 4)
-        for one in records:
-            one["kernel_timeout_s"] = timeout
-    return records
+            others.append(mounted.on_directory(below, system.scratch, "directory", **given))
+    for one in ours:
+        for other in others:
+            one[f"share_of_{other['variant']}"] = round(one["ops_per_s"] / other["ops_per_s"], 4)
+    for other in others:
+        other["share_of_this"] = round(ours[0]["ops_per_s"] / other["ops_per_s"], 4)
+    for one in (*ours, *others):
+        one["kernel_timeout_s"] = timeout
+    return [*ours, *others]
 
 
 def _in_directory(directory: Path, view: View, given: dict[str, Any]) -> dict[str, Any]:
@@ -186,5 +214,5 @@ COLUMNS: Final = (
     ("created / read / appended / deleted", _counts),
     ("server us/request", field("server_cpu_us_per_request", "median")),
     ("client us", field("client_cpu_us_per_op", digits=0)),
-    ("ours is", lambda one: f"{number(one['share_of_this'], 2)} of it" if "share_of_this" in one else ""),
+    ("of passthrough", lambda one: number(one.get("share_of_passthrough"), 2)),
 )

@@ -131,13 +131,16 @@ def test_postmark_through_fuse_with_its_floor(place: Path) -> None:
         "postmark", "--floor", "--files", "10", "--transactions", "30", "--timeout", "5", "--attempts", "1",
         "--in", place,
     )  # fmt: skip
-    ours, passthrough, directory = made["results"]
-    assert [one["variant"] for one in made["results"]] == ["fuse", "passthrough", "directory"]
+    ours, believing, passthrough, directory = made["results"]
+    assert [one["variant"] for one in made["results"]] == ["fuse", "fuse, nocto", "passthrough", "directory"]
     counts = ("created", "read", "appended", "deleted")
     assert len({tuple(one[name] for name in counts) for one in made["results"]}) == 1
     assert ours["b"] == 1
     assert passthrough["b"] is directory["b"] is None
     assert passthrough["share_of_this"] == pytest.approx(ours["ops_per_s"] / passthrough["ops_per_s"], rel=0.01)
+    for one in (ours, believing):
+        assert one["share_of_passthrough"] == pytest.approx(one["ops_per_s"] / passthrough["ops_per_s"], rel=0.01)
+    assert believing["round_trips_per_op"] < ours["round_trips_per_op"] - 0.5  # opens ask no more
     assert ours["kernel_timeout_s"] == 5
     assert ours["server_cpu_us_per_request"]["max"] > 0
 
@@ -147,6 +150,8 @@ def test_postmark_refuses_options_that_would_have_no_effect(tmp_path: Path) -> N
         (("--directory", tmp_path, "--faults", "2"), "leave out --faults"),
         (("--directory", tmp_path, "--durability", "sync"), "leave out --durability"),
         (("--directory", tmp_path, "--floor"), "leave out --floor"),
+        (("--directory", tmp_path, "--nocto"), "leave out --nocto"),
+        (("--direct", "--nocto"), "leave out --nocto"),
         (("--directory", tmp_path, "--in", tmp_path), "leave out --in"),
         (("--direct", "--floor"), "leave out --floor"),
         (("--direct", "--timeout", "1"), "leave out --timeout"),
