@@ -68,9 +68,12 @@ def test_the_topmost_device_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_records_of_processes_that_run_are_listed_and_others_cleared(made: Cluster) -> None:
-    alive = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", str(made.directory)])
+    program = "import sys; print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", program, str(made.directory)]
     dead = 2**22 + 1  # above the largest process number
-    try:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as alive:
+        assert alive.stdout is not None
+        alive.stdout.readline()  # before that its command line may still be empty
         record = mounts.MountRecord(alive.pid, "/m", "client-1", "/c", "/l", 5.0, "for 1 replica", {"operations": 7})
         mounts.write_record(made, record)
         mounts.write_record(made, mounts.MountRecord(dead, "/m2", "client-2", "/c", "/l", 5.0))
@@ -79,9 +82,7 @@ def test_records_of_processes_that_run_are_listed_and_others_cleared(made: Clust
         assert not (made.run_directory / f"mount-{dead}.json").exists()
         mounts.remove_record(made, alive.pid)
         assert mounts.records(made) == []
-    finally:
-        alive.kill()
-        alive.wait()
+        alive.communicate()
 
 
 def test_a_process_serves_a_mount_point_when_its_command_line_says_so(tmp_path: Path) -> None:
