@@ -58,7 +58,7 @@ QUICK: Final = Plan(
 FULL: Final = Plan(
     timing=Timing(seconds=3.0, warm_up_s=0.7, repeat=5, attempts=ATTEMPTS),
     contention=Timing(seconds=3.0, warm_up_s=0.7, repeat=5, attempts=ATTEMPTS),
-    clients=(1, 4, 16, 32),
+    clients=(1, 4, 16, 32, 64),
     calls=200,
     direct=(500, 2000),
     through_fuse=(500, 2000),

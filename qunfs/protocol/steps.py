@@ -75,7 +75,10 @@ class Means:
     """That of the last update."""
 
     def backoff(self, attempt: int) -> Pause:
-        """Randomised exponential back-off (paper section 3.5, "retry and backoff policies")."""
+        """Randomised exponential back-off (paper section 3.5, "retry and backoff policies").
+
+        It is longer where the last attempt failed for times that clocks differ about.
+        """
         self.counters["backoffs"] += 1
         period = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * (1 << min(attempt, 20)))
-        return Pause(period * (0.5 + self.uniform()))
+        return Pause(self.trust.take_stretch() * period * (0.5 + self.uniform()))

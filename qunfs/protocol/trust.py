@@ -27,6 +27,8 @@ Twice that much is more than enough for the operations since: they are less than
 _LATE_FOR_NS: Final = 60 * 1_000_000_000
 """Late times that nobody has met for so long are a matter of the past: attempts are fractions of a second apart."""
 _DOUBLINGS_MAX: Final = 16
+_STRETCHES_MAX: Final = 3
+"""Doublings of the pause between attempts that wait for clocks: to about a second, by which an operation ends late at most."""
 _PARDONED_FOR: Final = 16
 """Operations after which a server may be pardoned for the second time; twice as many for the third, and so on."""
 
@@ -205,6 +207,11 @@ class Trust:
         self._late.failed(_PATIENCE * len(self._explanations), self.met_late, self._wall_ns())
         self.met_late = False
 
+    def take_stretch(self) -> int:
+        """How many times as long as else to pause before the next attempt; more than once only after another failure."""
+        stretch, self._late.stretch = self._late.stretch, 1
+        return stretch
+
     # ---- times
 
     def without_late(self, histories: dict[int, ReplicaHistory], least: bool = True) -> dict[int, ReplicaHistory]:
@@ -270,12 +277,15 @@ class _Late:
 
     With just the liars' later times dropped, all that a quorum of correct servers waits for is that its slowest clock
     reaches what the fastest has accepted.  Liars can have that accepted which lies between their times whenever fewer
-    are dropped; so each turn takes twice as long as the one before, in the end longer than clocks differ.
+    are dropped; so each turn takes twice as long as the one before, in the end longer than clocks differ.  Time alone
+    brings clocks on: at first turns get longer by pauses, and only then by attempts.
     """
 
     def __init__(self, most: int) -> None:
         self._most: Final = most
         self.dropped = most
+        self.stretch = 1
+        """Of the next pause."""
         self._turns = self._tries = self._last_ns = 0
 
     def failed(self, patience: int, met: bool, wall_ns: int) -> None:
@@ -287,7 +297,9 @@ class _Late:
             return
         self._last_ns = wall_ns
         self._tries += 1
-        if self._tries >= patience << min(self._turns, _DOUBLINGS_MAX):
+        stretches = min(self._turns, _STRETCHES_MAX)
+        self.stretch = 1 << stretches
+        if self._tries >= patience << min(self._turns - stretches, _DOUBLINGS_MAX):
             self._tries = 0
             self.dropped -= 1
             if self.dropped < 0:

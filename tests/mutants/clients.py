@@ -194,7 +194,29 @@ def late_times_are_never_shown_to_methods() -> None:
 )
 def late_times_are_shown_ever_so_often() -> None:
     """A liar leads the fast clock on before the slow one has caught up, again and again."""
-    rewrite(tr._Late.failed, ("patience << min(self._turns, _DOUBLINGS_MAX)", "patience"))
+    rewrite(
+        tr._Late.failed, ("<< stretches", "<< 0"), ("patience << min(self._turns - stretches, _DOUBLINGS_MAX)", "patience")
+    )
+
+
+@mutant(
+    "attempts that wait for clocks pause longer",
+    TIMES,
+    f"{CLOCKS}::test_few_attempts_are_made_while_clocks_catch_up",
+)
+def late_times_are_tried_as_often() -> None:
+    """Servers are asked again and again for what time alone settles."""
+    rewrite(tr._Late.failed, ("self.stretch = 1 << stretches", "pass"))
+
+
+@mutant(
+    "attempts that wait for clocks pause longer",
+    TIMES,
+    f"{CLOCKS}::test_what_fails_for_other_reasons_is_tried_again_as_soon_as_ever",
+)
+def stretched_once_and_for_all() -> None:
+    """After late times every back-off is longer."""
+    rewrite(tr.Trust.take_stretch, ("self._late.stretch, 1", "self._late.stretch, self._late.stretch"))
 
 
 @mutant(

@@ -122,18 +122,27 @@ def _report(pipe: Connection, work: Callable[..., Found | None], arguments: tupl
 
 
 class _FirstFailure:
-    """A pytest plugin that keeps which test failed first and why."""
+    """A pytest plugin that keeps which test failed first and why.
+
+    The oracles look once more when a test is torn down; what fails while one is set up has noticed nothing.
+    """
 
     def __init__(self) -> None:
         self.found: Found | None = None
+        self.not_set_up: Found | None = None
         self.passed = 0
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.passed += report.when == "call" and report.passed
-        if report.failed and self.found is None:
-            crash = getattr(report.longrepr, "reprcrash", None)
-            text = str(report.longrepr) if crash is None else crash.message
-            self.found = report.nodeid, text.strip().partition("\n")[0]
+        if not report.failed:
+            return
+        crash = getattr(report.longrepr, "reprcrash", None)
+        text = str(report.longrepr) if crash is None else crash.message
+        failure = report.nodeid, text.strip().partition("\n")[0]
+        if report.when == "setup":
+            self.not_set_up = self.not_set_up or failure
+        else:
+            self.found = self.found or failure
 
 
 def _run_tests(mutant: Mutant) -> Found | None:
@@ -142,6 +151,8 @@ def _run_tests(mutant: Mutant) -> Found | None:
     for plugin in NEEDLESS:
         arguments += ["-p", f"no:{plugin}"]
     code = pytest.main([*arguments, f"--rootdir={ROOT}", *_absolute(mutant.killers)], plugins=[seen])
+    if seen.found is None and seen.not_set_up is not None:
+        raise MutantFailed(": ".join(("set-up failed", *seen.not_set_up)))
     if seen.found is None and (code != pytest.ExitCode.OK or not seen.passed):
         raise MutantFailed(f"the tests that are to kill {mutant.name} cannot be run: {code!r}")
     return seen.found
