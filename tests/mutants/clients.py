@@ -195,7 +195,9 @@ def late_times_are_never_shown_to_methods() -> None:
 def late_times_are_shown_ever_so_often() -> None:
     """A liar leads the fast clock on before the slow one has caught up, again and again."""
     rewrite(
-        tr._Late.failed, ("<< stretches", "<< 0"), ("patience << min(self._turns - stretches, _DOUBLINGS_MAX)", "patience")
+        tr._Late.failed,
+        ("<< stretches", "<< 0"),
+        ("patience << min(self._turns - stretches, _DOUBLINGS_MAX)", "patience"),
     )
 
 
