@@ -28,7 +28,7 @@ _LATE_FOR_NS: Final = 60 * 1_000_000_000
 """Late times that nobody has met for so long are a matter of the past: attempts are fractions of a second apart."""
 _DOUBLINGS_MAX: Final = 16
 _STRETCHES_MAX: Final = 3
-"""Doublings of the pause between attempts that wait for clocks: to a second, by which an operation ends late at most."""
+"""Doublings of the pause between attempts that wait for clocks: to a second, so much later than needed it may end."""
 _PARDONED_FOR: Final = 16
 """Operations after which a server may be pardoned for the second time; twice as many for the third, and so on."""
 
