@@ -19,11 +19,12 @@ def repair(means: Means, wanted: tuple[int, ...], home: int, ahead: int = 0) -> 
     more objects than fit into one read, the greatest is repaired by itself and then everything looked at anew.
     """
     need = aim = everything = frozenset(wanted)
-    turn, alone = 0, False
+    turn, alone, late = 0, False, means.trust.late_failures
     while True:
         if turn > 1:  # before the read: a plan must not outlive the histories it shows
             means.trust.reconsider()
-            yield means.backoff(turn)
+            yield means.backoff(turn, means.trust.stretch(late))
+            late = means.trust.late_failures
         read = JointRead(means, need, tuple(sorted(aim)), home)
         yield read
         plan = means.planner.repair(need, tuple(sorted(aim)), turn, ahead if turn == 0 else 0, alone)

@@ -74,11 +74,8 @@ class Means:
     sequence: int = 0
     """That of the last update."""
 
-    def backoff(self, attempt: int) -> Pause:
-        """Randomised exponential back-off (paper section 3.5, "retry and backoff policies").
-
-        It is longer where the last attempt failed for times that clocks differ about.
-        """
+    def backoff(self, attempt: int, stretch: int = 1) -> Pause:
+        """Randomised exponential back-off (paper section 3.5, "retry and backoff policies"), so many times as long."""
         self.counters["backoffs"] += 1
         period = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * (1 << min(attempt, 20)))
-        return Pause(self.trust.take_stretch() * period * (0.5 + self.uniform()))
+        return Pause(stretch * period * (0.5 + self.uniform()))

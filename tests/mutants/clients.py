@@ -194,11 +194,7 @@ def late_times_are_never_shown_to_methods() -> None:
 )
 def late_times_are_shown_ever_so_often() -> None:
     """A liar leads the fast clock on before the slow one has caught up, again and again."""
-    rewrite(
-        tr._Late.failed,
-        ("<< stretches", "<< 0"),
-        ("patience << min(self._turns - stretches, _DOUBLINGS_MAX)", "patience"),
-    )
+    rewrite(tr._Late.failed, ("patience << min(self._turns, _DOUBLINGS_MAX)", "patience"))
 
 
 @mutant(
@@ -208,7 +204,7 @@ def late_times_are_shown_ever_so_often() -> None:
 )
 def late_times_are_tried_as_often() -> None:
     """Servers are asked again and again for what time alone settles."""
-    rewrite(tr._Late.failed, ("self.stretch = 1 << stretches", "pass"))
+    rewrite(rp.repair, ("means.trust.stretch(late)", "1"))
 
 
 @mutant(
@@ -218,7 +214,17 @@ def late_times_are_tried_as_often() -> None:
 )
 def stretched_once_and_for_all() -> None:
     """After late times every back-off is longer."""
-    rewrite(tr.Trust.take_stretch, ("self._late.stretch, 1", "self._late.stretch, self._late.stretch"))
+    rewrite(tr.Trust.stretch, ("self.late_failures == since", "False"))
+
+
+@mutant(
+    "attempts that wait for clocks pause longer",
+    TIMES,
+    f"{CLOCKS}::test_a_pause_counts_as_the_attempts_that_it_replaces",
+)
+def pauses_count_for_nothing() -> None:
+    """Turns get longer by pauses and by attempts."""
+    rewrite(tr._Late.pause, ("self._tries += stretch - 1", "pass"))
 
 
 @mutant(

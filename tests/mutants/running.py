@@ -124,7 +124,7 @@ def _report(pipe: Connection, work: Callable[..., Found | None], arguments: tupl
 class _FirstFailure:
     """A pytest plugin that keeps which test failed first and why.
 
-    The oracles look once more when a test is torn down; what fails while one is set up has noticed nothing.
+    An error while a test is set up has noticed nothing, unless an assertion has failed there.
     """
 
     def __init__(self) -> None:
@@ -139,7 +139,7 @@ class _FirstFailure:
         crash = getattr(report.longrepr, "reprcrash", None)
         text = str(report.longrepr) if crash is None else crash.message
         failure = report.nodeid, text.strip().partition("\n")[0]
-        if report.when == "setup":
+        if report.when == "setup" and not failure[1].startswith("AssertionError"):
             self.not_set_up = self.not_set_up or failure
         else:
             self.found = self.found or failure

@@ -119,13 +119,33 @@ def test_few_attempts_are_made_while_clocks_catch_up() -> None:
 
 
 def test_what_fails_for_other_reasons_is_tried_again_as_soon_as_ever() -> None:
-    trust = Trust(threshold(2), lambda: 10**18)
+    now_ns = 10**18
+    trust = Trust(threshold(2), lambda: now_ns)
     for _ in range(200):
         trust.met_late = True
         trust.reconsider()
-    assert trust.take_stretch() == 8
+    assert trust.stretch(0) == 8
+    failures = trust.late_failures
     trust.reconsider()
-    assert trust.take_stretch() == 1
+    assert trust.stretch(failures) == 1
+    now_ns += 61 * 10**9
+    trust.met_late = True
+    trust.reconsider()
+    assert trust.stretch(failures) == 1, "what was a minute ago is over"
+
+
+def test_a_pause_counts_as_the_attempts_that_it_replaces() -> None:
+    """Or turns would be as much longer as pauses are."""
+    attempts = {}
+    for pausing in (False, True):
+        trust = Trust(threshold(2), lambda: 10**18)
+        count = 0
+        while trust._late._turns < 6:
+            trust.met_late = True
+            trust.reconsider()
+            count += trust.stretch(0) if pausing else 1
+        attempts[pausing] = count
+    assert attempts[False] <= attempts[True] < 1.2 * attempts[False]
 
 
 @pytest.mark.parametrize("needed", [0, 1, 2])
@@ -137,9 +157,9 @@ def test_each_number_of_histories_to_do_without_gets_time_enough(needed: int) ->
     for _ in range(2000):
         trust.met_late = True
         trust.reconsider()
-        run = run + trust.take_stretch() if trust._late.dropped == needed else 0
+        run = run + 1 if trust._late.dropped == needed else 0
         longest = max(longest, run)
-    assert longest > 1200
+    assert longest > 150
     before = trust._late.dropped, trust._late._turns
     trust.reconsider()
     assert (trust._late.dropped, trust._late._turns) == before, "another operation, on another object"

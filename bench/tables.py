@@ -1,0 +1,133 @@
+"""The tables of a comparison for a document: ``python -m bench.tables DIR`` prints Markdown from the JSON files in DIR.
+
+An asterisk stands beside the median of runs of which some were disturbed by others.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from bench.counter import peak
+from bench.measuring.document import Figures, read
+
+Row = Sequence[str]
+
+_WORKLOADS = ("counter", "pbft", "nfs", "postmark")
+"""What `qunfs bench compare` calls its files; others may lie beside them."""
+
+
+def markdown(documents: Iterable[Figures]) -> str:
+    """Counters, the baseline, and what a file system does, by the faults that are tolerated."""
+    records = [one for document in documents for one in document["results"]]
+    counters = [one for one in records if one["workload"] == "counter" and one["operation"] == "increment"]
+    baseline = [one for one in records if one["workload"] == "pbft"]
+    tables = [
+        _table(("increments", *_LOADS), [(f"`b={b}`", *_loads(same)) for b, same in _levels(counters)]),
+        _table(("PBFT, failure-free", *_LOADS), [(f"`f={b}`", *_loads(same)) for b, same in _levels(baseline)]),
+        _table(_FILES, [(f"`b={b}`", *_files(same)) for b, same in _levels(records) if _of(same, "nfs")]),
+    ]
+    return "\n\n".join(table for table in tables if table)
+
+
+_LOADS = (
+    "n",
+    "1 client, p50 us",
+    "busiest server, us/request",
+    "peak, /s",
+    "clients at it",
+    "busiest server, us/request",
+    "KB each",
+    "projected/s, 1 client",
+    "at the peak",
+)
+_FILES = (
+    "",
+    "fetch, 1 client, p50 us",
+    "fetches at peak, /s",
+    "getattr, p50 us",
+    "create",
+    "rename",
+    "PostMark's actions, transactions/s",
+    "PostMark through FUSE, transactions/s",
+)
+
+
+def _levels(records: Iterable[Figures]) -> list[tuple[int, list[Figures]]]:
+    by_level: dict[int, list[Figures]] = {}
+    for one in records:
+        if one["b"] is not None:
+            by_level.setdefault(one["b"], []).append(one)
+    return sorted(by_level.items())
+
+
+def _of(records: Iterable[Figures], workload: str, **more: object) -> list[Figures]:
+    return [one for one in records if one["workload"] == workload and all(one[k] == v for k, v in more.items())]
+
+
+def _loads(same: Sequence[Figures]) -> Row:
+    few, most = min(same, key=lambda one: int(one["clients"])), peak(same)
+    return (
+        str(few["n"]),
+        _latency(few),
+        _processor(few),
+        _rate(most),
+        str(most["clients"]),
+        _processor(most),
+        f"{few['wire_bytes_per_op'] / 1000:.1f}",
+        f"{few['projected_ops_per_s']:,.0f}",
+        f"{most['projected_ops_per_s']:,.0f}",
+    )
+
+
+def _files(same: Sequence[Figures]) -> Row:
+    fetches = _of(same, "counter", operation="fetch")
+    calls = _of(same, "nfs")[0]
+    part = {one["operation"]: one for one in calls["parts"]}
+    return (
+        _each(fetches[:1], _latency),
+        _each([peak(fetches)] if fetches else [], _rate),
+        *(f"{part[name]['latency_us']['p50']:,.0f}{_mark(calls)}" for name in ("getattr", "create", "rename")),
+        _each(_of(same, "postmark", variant="direct"), _rate),
+        _each(_of(same, "postmark", variant="fuse"), _rate),
+    )
+
+
+def _each(records: Sequence[Figures], cell: Callable[[Figures], str]) -> str:
+    return ", ".join(map(cell, records)) or "-"
+
+
+def _latency(one: Figures) -> str:
+    return f"{one['latency_us']['p50']:,.0f}{_mark(one)}"
+
+
+def _rate(one: Figures) -> str:
+    return f"{one['ops_per_s']:,.0f}{_mark(one)}"
+
+
+def _processor(one: Figures) -> str:
+    return f"{one['server_cpu_us_per_request']['max']:.0f}"
+
+
+def _mark(one: Figures) -> str:
+    return "*" if one["disturbed"] else ""
+
+
+def _table(head: Row, rows: Sequence[Row]) -> str:
+    if not rows:
+        return ""
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
+
+
+def main(argv: Sequence[str]) -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bench.tables", description=__doc__)
+    parser.add_argument("directory", type=Path, metavar="DIR", help="where `qunfs bench compare --out DIR` wrote")
+    directory = parser.parse_args(argv).directory
+    files = [directory / f"{name}.json" for name in _WORKLOADS]
+    print(markdown([read(file) for file in files if file.exists()]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

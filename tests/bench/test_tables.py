@@ -1,0 +1,23 @@
+from bench import tables
+from bench.measuring.document import document
+from tests.bench.test_plots import part, record
+
+
+def test_a_row_has_one_client_and_the_peak_and_asterisks_for_what_was_disturbed() -> None:
+    counters = document(
+        "counter",
+        [
+            record("counter", 1, 2_000, n=6),
+            record("counter", 1, 5_000, n=6, clients=64, disturbed=True),
+            record("counter", 1, 4_000, n=6, clients=16),
+        ],
+    )
+    lines = tables.markdown([counters]).splitlines()
+    assert lines[2] == "| `b=1` | 6 | 500 | 20 | 5,000* | 64 | 20 | 0.0 | 4,000 | 10,000 |"
+    assert len(lines) == 3, "no tables of what there is none of"
+
+
+def test_what_was_not_measured_is_a_dash() -> None:
+    parts = [part(name) for name in ("getattr", "create", "rename")]
+    lines = tables.markdown([document("nfs", [record("nfs", 2, parts=parts)])]).splitlines()
+    assert lines[2] == "| `b=2` | - | - | 10,000 | 10,000 | 10,000 | - | - |"
