@@ -52,7 +52,10 @@ def update(means: Means, call: Call) -> Running:
             ahead = _ahead(phase)
             if means.trust.met_late:  # who is ahead may be one that is done without because its times are late
                 means.trust.reconsider()
-            yield means.backoff(attempt)
+            if attempt % 2 == 0:
+                # the try after it shows histories as old as the pause, and meets all that others did meanwhile; the one
+                # after that goes by what it was shown, at once
+                yield means.backoff(attempt // 2 + 1)
 
 
 def _whom_to_ask(means: Means, prepared: Prepared, home: int) -> int:

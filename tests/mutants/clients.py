@@ -198,6 +198,16 @@ def late_times_are_shown_ever_so_often() -> None:
 
 
 @mutant(
+    "who goes by histories of now need not pause",
+    "docs/protocol.md, pauses",
+    "tests/protocol/test_paper.py::test_section_3_5_whoever_pauses_is_not_beaten_by_each_pause",
+)
+def a_pause_before_each_try() -> None:
+    """An update goes by histories as old as its pauses, and those that need not wait keep it off for ever."""
+    rewrite(up.update, ("if attempt % 2 == 0:", "if True:"))
+
+
+@mutant(
     "attempts that wait for clocks pause longer",
     TIMES,
     f"{CLOCKS}::test_few_attempts_are_made_while_clocks_catch_up",

@@ -276,6 +276,26 @@ def test_section_3_5_contending_clients_get_on() -> None:
     assert sum(talk.client.counters["backoffs"] for talk in talks) > 0
 
 
+def test_section_3_5_whoever_pauses_is_not_beaten_by_each_pause() -> None:
+    """Another client updates the object in every pause, as one that need not wait would: histories from before are old."""
+    world = _world()
+    slow = Talk(world)
+    slow.append((A,))
+    beaten = 3
+    for _ in range(40):
+        if slow.client.completions:
+            break
+        paused = not slow.client.rpc.outgoing
+        if paused:
+            slow.pass_time()
+        if paused or beaten:
+            beaten -= not paused
+            assert world.send(world.request(Kind.METHOD, (A,), client=2), range(5)) == [Status.ACCEPTED] * 5
+        slow.exchange()
+    assert slow.client.counters["backoffs"] > 0
+    assert slow.client.completions
+
+
 def test_section_3_5_object_syncing_asks_more_hosts_than_can_lie() -> None:
     """One of them sends the rows, another a hash: a lie of one is noticed."""
     world = _world()
