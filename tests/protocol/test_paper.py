@@ -277,7 +277,7 @@ def test_section_3_5_contending_clients_get_on() -> None:
 
 
 def test_section_3_5_whoever_pauses_is_not_beaten_by_each_pause() -> None:
-    """Another client updates the object in every pause, as one that need not wait would: histories from before are old."""
+    """Another client updates the object in every pause: histories from before it are old."""
     world = _world()
     slow = Talk(world)
     slow.append((A,))
