@@ -62,6 +62,16 @@ class Node:
             connection.send(payload)
 
 
+def received_now(peer: socket.socket) -> bytes | None:
+    """What a socket has, b"" when the other side is gone, None when there is nothing yet."""
+    try:
+        return peer.recv(65536)
+    except BlockingIOError:
+        return None
+    except ConnectionError:
+        return b""
+
+
 class RawPeer:
     """A socket under the test's control, with TLS when it is given an identity."""
 
@@ -77,12 +87,9 @@ class RawPeer:
             self._shake(b"")
 
     def poll(self) -> None:
-        try:
-            data = self.socket.recv(65536)
-        except BlockingIOError:
+        data = received_now(self.socket)
+        if data is None:
             return
-        except ConnectionError:
-            data = b""
         self.hung_up = self.hung_up or not data
         if self.channel is None or not data:
             self.received += data

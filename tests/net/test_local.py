@@ -19,6 +19,7 @@ from qunfs.net.local import NAME, LocalListener, call_locally, is_trusted
 from qunfs.net.tls import TlsChannel, TlsIdentity, make_contexts
 from qunfs.protocol.errors import LocalError
 from qunfs.protocol.limits import DEFAULT_LIMITS
+from tests.net.conftest import received_now
 
 SOMEBODY = 12345
 """A user other than the tests'."""
@@ -75,12 +76,9 @@ class LocalCaller:
         self.until(lambda: self.heard or self.hung_up, self, server)
 
     def poll(self) -> None:
-        try:
-            data = self.socket.recv(65536)
-        except BlockingIOError:
+        data = received_now(self.socket)
+        if data is None:
             return
-        except ConnectionError:
-            data = b""
         if not data:
             self.hung_up = True
         elif self.through:
