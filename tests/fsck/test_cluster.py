@@ -346,6 +346,8 @@ def test_without_a_quorum_it_says_so(four: Cluster) -> None:
 def test_an_interruption_is_no_traceback(four: Cluster) -> None:
     command = [sys.executable, "-m", "qunfs.cli.main", "fsck", str(four.directory), "--wait", "600"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        running.stderr.readline()  # it waits for answers
         end = time.monotonic() + PATIENCE_S
         while sockets(running.pid) < 2 + 4:  # trio has a pair of its own
             assert time.monotonic() < end, "it has not called the replicas"
