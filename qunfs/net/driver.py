@@ -40,6 +40,8 @@ REASONS_SHOWN: Final = 5
 """Why so many servers are missing fits into a line; for more there is the status."""
 WAIT_REPORT_S: Final = 3.0
 """How long operations may wait for servers before the log says so (and again at every tenfold)."""
+_TICK_NS: Final = round(time.clock_getres(5) * 1e9)
+"""Of CLOCK_REALTIME_COARSE, 4 ms as a rule: the kernel's "now" in a request is up to so much behind the clock."""
 _PUMP_MAX_S: Final = 1.0
 _ALONE_MAX_S: Final = 0.02
 """How long a task that is alone may keep trio waiting: more than an operation takes where servers share its cores."""
@@ -47,6 +49,11 @@ _AWAKE_S: Final = 0.0003
 """How much of each wait for a reply without sleeping: replicas that are near reply in that time."""
 _ALONE_TASKS: Final = 1
 """Runnable tasks beside one that counts as alone: with FUSE, whoever is to read the next request."""
+
+
+def _wall_ns() -> int:
+    """Now, as the kernel's ticks have it at the latest: what is made and then touched must not look older for it."""
+    return time.time_ns() - _TICK_NS
 
 
 class _Waiter:
@@ -98,7 +105,7 @@ class QuClient:
 
         Raises OperationRefused, and OperationGivenUp after :meth:`give_up`; waits while no quorum can be reached.
         """
-        self._client.wall_ns = time.time_ns()
+        self._client.wall_ns = _wall_ns()
         answers: list[Answer] = await self._finish(self._client.submit_query(calls, time.monotonic()))
         return answers
 
@@ -109,7 +116,7 @@ class QuClient:
 
         A cancelled update may or may not take effect.
         """
-        self._client.wall_ns = time.time_ns()
+        self._client.wall_ns = _wall_ns()
         answer: bytes = await self._finish(self._client.submit_update(call, time.monotonic()))
         return answer
 
@@ -180,7 +187,7 @@ class QuClient:
     def on_frames(self, batch: list[tuple[Connection, bytes]]) -> None:
         """Replies of servers."""
         now = time.monotonic()
-        self._client.wall_ns = time.time_ns()
+        self._client.wall_ns = _wall_ns()
         receive = self._client.receive
         malformed: set[int] = set()
         for connection, payload in batch:
@@ -353,7 +360,7 @@ class QuClient:
         now = time.monotonic()
         due = self._client.next_tick()
         if due is not None and due <= now:
-            self._client.wall_ns = time.time_ns()
+            self._client.wall_ns = _wall_ns()
             self._client.tick(now)
         for server, (at, wait) in list(self._redial.items()):
             if at <= now and server not in self._connections:
