@@ -40,8 +40,8 @@ REASONS_SHOWN: Final = 5
 """Why so many servers are missing fits into a line; for more there is the status."""
 WAIT_REPORT_S: Final = 3.0
 """How long operations may wait for servers before the log says so (and again at every tenfold)."""
-_TICK_NS: Final = round(time.clock_getres(5) * 1e9)
-"""Of CLOCK_REALTIME_COARSE, 4 ms as a rule: the kernel's "now" in a request is up to so much behind the clock."""
+_CLOCK_REALTIME_COARSE: Final = 5
+"""The clock that the kernel takes its "now" in a request from, clock_gettime(2); some ms behind the exact one."""
 _PUMP_MAX_S: Final = 1.0
 _ALONE_MAX_S: Final = 0.02
 """How long a task that is alone may keep trio waiting: more than an operation takes where servers share its cores."""
@@ -52,8 +52,8 @@ _ALONE_TASKS: Final = 1
 
 
 def _wall_ns() -> int:
-    """Now, as the kernel's ticks have it at the latest: what is made and then touched must not look older for it."""
-    return time.time_ns() - _TICK_NS
+    """Now, as the kernel's ticks have it: what is made and then touched must not look older for it."""
+    return time.clock_gettime_ns(_CLOCK_REALTIME_COARSE)
 
 
 class _Waiter:
