@@ -19,12 +19,11 @@ def repair(means: Means, wanted: tuple[int, ...], home: int, ahead: int = 0) -> 
     more objects than fit into one read, the greatest is repaired by itself and then everything looked at anew.
     """
     need = aim = everything = frozenset(wanted)
-    turn, alone, late = 0, False, means.trust.late_failures
+    turn, alone, too_late = 0, False, False
     while True:
         if turn > 1:  # before the read: a plan must not outlive the histories it shows
             means.trust.reconsider()
-            yield means.backoff(turn, means.trust.stretch(late))
-            late = means.trust.late_failures
+            yield means.backoff(turn, means.trust.stretch() if too_late else 1)
         read = JointRead(means, need, tuple(sorted(aim)), home)
         yield read
         plan = means.planner.repair(need, tuple(sorted(aim)), turn, ahead if turn == 0 else 0, alone)
@@ -48,9 +47,10 @@ def repair(means: Means, wanted: tuple[int, ...], home: int, ahead: int = 0) -> 
         means.counters["repairs"] += 1
         everyone = turn > 1 or bool(means.trust.suspicion)
         if isinstance(plan, Inline):
-            yield from adopt(means, plan, home, everyone)
+            _, phase = yield from adopt(means, plan, home, everyone)
         else:
-            yield from send(means, plan.prepared, home, everyone)
+            _, phase = yield from send(means, plan.prepared, home, everyone)
+        too_late = phase.too_late
         if means.planner.method_views(wanted, frozenset()) is not None:
             return
 

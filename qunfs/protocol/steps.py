@@ -14,7 +14,7 @@ from qunfs.protocol.quorum_rpc import Phase, QuorumRpc
 from qunfs.protocol.trust import Trust
 
 BACKOFF_FIRST_S: Final = 0.001
-"""The paper's first back-off period (section 4.3, contention); it doubles at each retry."""
+"""The paper's first back-off period (section 4.3, contention); it doubles at each back-off."""
 BACKOFF_MAX_S: Final = 0.128
 
 

@@ -28,7 +28,7 @@ _LATE_FOR_NS: Final = 60 * 1_000_000_000
 """Late times that nobody has met for so long are a matter of the past: attempts are fractions of a second apart."""
 _DOUBLINGS_MAX: Final = 16
 _STRETCHES_MAX: Final = 3
-"""Doublings of the pause between attempts that wait for clocks: to 1.5 s, so much later than needed it may end."""
+"""Doublings of a repair's pause where it waits for clocks: to 1.5 s, so much too long the last one may be."""
 _PARDONED_FOR: Final = 16
 """Operations after which a server may be pardoned for the second time; twice as many for the third, and so on."""
 
@@ -70,8 +70,6 @@ class Trust:
         self.suspicion: dict[int, int] = {}
         self.met_late = False
         """Whether histories came up, since something last went wrong, that some correct clocks may find too late."""
-        self.late_failures = 0
-        """Attempts in vain where late times may be why."""
         self._late = _Late(quorums.n - quorums.q)
         self._future: dict[int, int] = {}
         """By server the last time of its that no correct clock allows."""
@@ -207,15 +205,11 @@ class Trust:
         self._futile += 1
         self._preferences.clear()
         self._late.failed(_PATIENCE * len(self._explanations), self.met_late, self._wall_ns())
-        self.late_failures += self.met_late
         self.met_late = False
 
-    def stretch(self, since: int) -> int:
-        """How many times as long as else to pause before another attempt, and count that as so many.
-
-        It is more than one where attempts failed over late times since there had been ``since`` of them.
-        """
-        return 1 if self.late_failures == since else self._late.pause()
+    def stretch(self) -> int:
+        """How many times as long as else to pause after a repair that was refused for late times."""
+        return self._late.stretch()
 
     # ---- times
 
@@ -282,8 +276,8 @@ class _Late:
 
     With just the liars' later times dropped, all that a quorum of correct servers waits for is that its slowest clock
     reaches what the fastest has accepted.  Liars can have that accepted which lies between their times whenever fewer
-    are dropped; so each turn takes twice as long as the one before, in the end longer than clocks differ.  Time alone
-    brings clocks on: most of the attempts of a longer turn may be pauses.
+    are dropped; so each turn has twice as many attempts as the one before, with longer pauses between them: in the end
+    it takes longer than clocks differ.
     """
 
     def __init__(self, most: int) -> None:
@@ -307,11 +301,9 @@ class _Late:
                 self.dropped = self._most
                 self._turns += 1
 
-    def pause(self) -> int:
-        """How many attempts to wait for instead of making them."""
-        stretch = 1 << min(self._turns, _STRETCHES_MAX)
-        self._tries += stretch - 1
-        return stretch
+    def stretch(self) -> int:
+        """How many times as long as else to pause in this turn."""
+        return 1 << min(self._turns, _STRETCHES_MAX)
 
 
 def _covers(disagreements: list[tuple[int, int]], others: int, quorums: QuorumSystem) -> Iterator[tuple[int, ...]]:

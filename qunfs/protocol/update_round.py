@@ -30,7 +30,7 @@ _NAMES: Final = {kind: kind.name for kind in Kind}
 class UpdateRound(Phase):
     """A phase that has a candidate accepted; what is sent is a subclass's."""
 
-    __slots__ = ("_answer_needed", "_cache", "_quorums", "candidate", "denied")
+    __slots__ = ("_answer_needed", "_cache", "_quorums", "candidate", "denied", "too_late")
 
     def __init__(
         self,
@@ -49,6 +49,8 @@ class UpdateRound(Phase):
         self.candidate = candidate
         self.denied = 0
         """Servers that say they have accepted the candidate and show histories without it."""
+        self.too_late = False
+        """Whether a server finds the time of a history that was shown too late."""
 
     def note(self, alike: Alike, servers: int) -> None:
         if isinstance(alike.reply, UpdateReply):
@@ -183,6 +185,7 @@ def _note_complaints(means: Means, phase: UpdateRound, done: bool) -> None:
     for reply, servers in phase.update_replies():
         for reporter in servers_of(servers) if reply.culled else ():
             bad = {(obj, issuer) for obj, issuer, late in reply.culled if not late and trust.is_server(issuer)}
+            phase.too_late |= any(late for _, _, late in reply.culled)
             means.counters["culled" if bad else "too late"] += 1
             for issuer in sorted({issuer for _, issuer in bad} - {reporter}):
                 (trust.complained if done else trust.accuse)(issuer, reporter)

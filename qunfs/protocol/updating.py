@@ -24,7 +24,7 @@ def update(means: Means, call: Call) -> Running:
     means.counters["updates"] += 1
     means.sequence += 1
     operation = _stamp(means, call, ids, types, means.sequence)
-    fresh, clock_tries, attempt, ahead = call.fresh, 0, 0, 0
+    fresh, clock_tries, attempt, pauses, ahead = call.fresh, 0, 0, 0, 0
     while True:
         prepared = means.planner.method(operation, fresh, ahead)
         if prepared is None:
@@ -52,10 +52,11 @@ def update(means: Means, call: Call) -> Running:
             ahead = _ahead(phase)
             if means.trust.met_late:  # who is ahead may be one that is done without because its times are late
                 means.trust.reconsider()
-            if attempt % 2 == 0:
+            if attempt % 2 == 0 or not ahead:
                 # the try after it shows histories as old as the pause, and meets all that others did meanwhile; the one
                 # after that goes by what it was shown, at once
-                yield means.backoff(attempt // 2 + 1)
+                pauses += 1
+                yield means.backoff(pauses + 1)
 
 
 def _whom_to_ask(means: Means, prepared: Prepared, home: int) -> int:

@@ -204,7 +204,17 @@ def late_times_are_shown_ever_so_often() -> None:
 )
 def a_pause_before_each_try() -> None:
     """An update goes by histories as old as its pauses, and those that need not wait keep it off for ever."""
-    rewrite(up.update, ("if attempt % 2 == 0:", "if True:"))
+    rewrite(up.update, ("if attempt % 2 == 0 or not ahead:", "if True:"))
+
+
+@mutant(
+    "who goes by histories of now need not pause",
+    "docs/protocol.md, pauses",
+    "tests/protocol/test_paper.py::test_section_3_5_an_overloaded_server_is_asked_after_a_pause_each_time",
+)
+def overload_is_no_reason_to_pause() -> None:
+    """Every second time a server that has no room is asked again at once."""
+    rewrite(up.update, (" or not ahead", ""))
 
 
 @mutant(
@@ -214,27 +224,17 @@ def a_pause_before_each_try() -> None:
 )
 def late_times_are_tried_as_often() -> None:
     """Servers are asked again and again for what time alone settles."""
-    rewrite(rp.repair, ("means.trust.stretch(late)", "1"))
+    rewrite(rp.repair, ("means.trust.stretch() if too_late else 1", "1"))
 
 
 @mutant(
     "attempts that wait for clocks pause longer",
     TIMES,
-    f"{CLOCKS}::test_what_fails_for_other_reasons_is_tried_again_as_soon_as_ever",
+    f"{CLOCKS}::test_where_others_are_in_the_way_pauses_are_no_longer",
 )
 def stretched_once_and_for_all() -> None:
-    """After late times every back-off is longer."""
-    rewrite(tr.Trust.stretch, ("self.late_failures == since", "False"))
-
-
-@mutant(
-    "attempts that wait for clocks pause longer",
-    TIMES,
-    f"{CLOCKS}::test_a_pause_counts_as_the_attempts_that_it_replaces",
-)
-def pauses_count_for_nothing() -> None:
-    """Turns get longer by pauses and by attempts."""
-    rewrite(tr._Late.pause, ("self._tries += stretch - 1", "pass"))
+    """After late times every repair's back-off is longer."""
+    rewrite(rp.repair, ("if too_late", "if True"))
 
 
 @mutant(

@@ -14,7 +14,7 @@ import pytest
 from qunfs.protocol.authenticator import column
 from qunfs.protocol.history import ZERO_HISTORY, Kind, LogicalTimestamp
 from qunfs.protocol.history_cache import HistoryCache
-from qunfs.protocol.messages import Status
+from qunfs.protocol.messages import Status, UpdateReply
 from qunfs.protocol.quorum import mask_of, threshold
 from qunfs.protocol.steps import BACKOFF_FIRST_S, BACKOFF_MAX_S
 from qunfs.protocol.trust import Trust
@@ -294,6 +294,23 @@ def test_section_3_5_whoever_pauses_is_not_beaten_by_each_pause() -> None:
         slow.exchange()
     assert slow.client.counters["backoffs"] > 0
     assert slow.client.completions
+
+
+def test_section_3_5_an_overloaded_server_is_asked_after_a_pause_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It shows nothing by which to try again at once."""
+    world = _world()
+    talk = Talk(world)
+    busy = UpdateReply(Status.BUSY)
+    with monkeypatch.context() as patch:
+        for replica in world.replicas.values():
+            patch.setattr(replica, "_update", lambda *_: busy)
+        talk.append((A,))
+        while talk.client.counters["retries"] < 8:
+            if not talk.client.rpc.outgoing:
+                talk.pass_time()
+            talk.exchange()
+    assert talk.client.counters["backoffs"] >= 7, "all but the first time"
+    _done(talk, 1)
 
 
 def test_section_3_5_object_syncing_asks_more_hosts_than_can_lie() -> None:
