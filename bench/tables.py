@@ -66,17 +66,17 @@ def _of(records: Iterable[Figures], workload: str, **more: object) -> list[Figur
 
 
 def _loads(same: Sequence[Figures]) -> Row:
-    few, most = min(same, key=lambda one: int(one["clients"])), peak(same)
+    alone, most = [one for one in same if one["clients"] == 1], peak(same)
     return (
-        str(few["n"]),
-        _latency(few),
-        _processor(few),
+        str(most["n"]),
+        _each(alone, _latency),
+        _each(alone, _processor),
         _rate(most),
         str(most["clients"]),
         _processor(most),
-        f"{few['wire_bytes_per_op'] / 1000:.1f}",
-        f"{few['projected_ops_per_s']:,.0f}",
-        f"{most['projected_ops_per_s']:,.0f}",
+        _each(alone, _kilobytes),
+        _each(alone, _projected),
+        _projected(most),
     )
 
 
@@ -85,7 +85,7 @@ def _files(same: Sequence[Figures]) -> Row:
     calls = _of(same, "nfs")[0]
     part = {one["operation"]: one for one in calls["parts"]}
     return (
-        _each(fetches[:1], _latency),
+        _each([one for one in fetches if one["clients"] == 1], _latency),
         _each([peak(fetches)] if fetches else [], _rate),
         *(f"{part[name]['latency_us']['p50']:,.0f}{_mark(calls)}" for name in ("getattr", "create", "rename")),
         _each(_of(same, "postmark", variant="direct"), _rate),
@@ -106,7 +106,15 @@ def _rate(one: Figures) -> str:
 
 
 def _processor(one: Figures) -> str:
-    return f"{one['server_cpu_us_per_request']['max']:.0f}"
+    return f"{one['server_cpu_us_per_request']['max']:.0f}{_mark(one)}"
+
+
+def _projected(one: Figures) -> str:
+    return f"{one['projected_ops_per_s']:,.0f}{_mark(one)}"
+
+
+def _kilobytes(one: Figures) -> str:
+    return f"{one['wire_bytes_per_op'] / 1000:.1f}"
 
 
 def _mark(one: Figures) -> str:

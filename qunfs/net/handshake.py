@@ -19,10 +19,10 @@ from qunfs.net.frames import FrameDecoder, frame_header
 from qunfs.net.tls import Peer, PeerDirectory, TlsChannel
 from qunfs.protocol.errors import MalformedMessage
 
-_GREETING: Final = b"qunfs 1"
+_GREETING: Final = b"qunfs 2"
 """The first frame of the accepting side; the number is the version of everything that follows."""
 
-_LOCAL_GREETING: Final = b"qunfs 1 on this machine"
+_LOCAL_GREETING: Final = _GREETING + b" on this machine"
 """The same on a Unix socket: who hears it over TLS knows that no other transport has been put between."""
 _PLAIN: Final = b"plain from here on"
 """The last frame that the dialling side of a Unix socket sends through TLS."""
@@ -192,7 +192,7 @@ class Handshake:
         plaintext = self._channel.open_one_untrusted(received) if self.local else self._channel.open_untrusted(received)
         payloads = self._decoder.feed_untrusted(plaintext)
         if payloads and payloads[0] != (_LOCAL_GREETING if self.local else _GREETING):
-            raise MalformedMessage(f"refuses us: {payloads[0][:200].decode('ascii', 'replace')}")
+            raise MalformedMessage(_why_refused(payloads[0]))
         if payloads and self.dialled is not None:
             if self.local:
                 self._go_plain(sock, len(payloads) > 1)
@@ -257,6 +257,13 @@ class Handshake:
         connection = Connection(self._owner, sock, channel, self._decoder, peer)
         self._owner.established(self, connection)
         connection.resume(payloads)
+
+
+def _why_refused(greeting: bytes) -> str:
+    said = greeting[:200].decode("ascii", "replace")
+    if greeting.startswith(b"qunfs "):
+        return f"speaks another protocol ({said}; this is {_GREETING.decode()}): run the same release everywhere"
+    return f"refuses us: {said}"
 
 
 def _receive_untrusted(sock: socket.socket) -> bytes:

@@ -41,20 +41,20 @@ def accept(
     store: StoreView,
     own: Sequence[ReplicaHistory],
     record: Candidate,
-    redo: Sequence[Redo | None],
+    redo: Sequence[Redo],
     answer: bytes,
     conditioned: Sequence[Candidate] | None,
 ) -> list[ReplicaHistory]:
     """Accept a record on all its objects with every side effect; the caller has checked that it may.
 
-    ``own`` are the histories of its objects and ``redo`` what each new version changes against the conditioned-on one,
-    None where there is no version or it is in the store already (adoption).  ``conditioned`` are the records, one for
-    each object, that the request showed and conditioned on, None for an adoption.  Gives the new histories.
+    ``own`` are the histories of its objects and ``redo`` what each new version changes against the conditioned-on one;
+    it is empty for a barrier, which makes none, and an adoption, whose versions are in the store.  ``conditioned`` are
+    the records, one for each object, that the request showed and conditioned on, None for an adoption.  Gives the new
+    histories.
     """
     objects = record.objects
     for place, changes in enumerate(redo):
-        if changes is not None:
-            store.add_version(objects[place], record.lt, record.lt_co[place], changes, answer)
+        store.add_version(objects[place], record.lt, record.lt_co[place], changes, answer)
     usual = _usual(own, record) if record.kind is _METHOD else None
     if usual is not None:
         for place, history in enumerate(usual):

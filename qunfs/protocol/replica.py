@@ -324,7 +324,7 @@ class Replica:
         if not run.effective:
             self.counters["answered"] += 1
             return UpdateReply(Status.ANSWERED, run.code, run.answer, self._current(candidate.objects))
-        redo: list[Redo | None] = [*views.values()]
+        redo: list[Redo] = [*views.values()]
         return self._accept(candidate, own, redo, run.answer, made.conditioned)
 
     def _repair(
@@ -337,7 +337,7 @@ class Replica:
         now: float,
     ) -> UpdateReply | None:
         candidate = made.candidate
-        redo: list[Redo | None] = []
+        redo: list[Redo] = []
         if candidate.kind is Kind.COPY:
             if not all(self.store.has_version(obj, candidate.conditioned_on(obj)) for obj in candidate.objects):
                 return self._park_for_versions(request, candidate, origin, payload, now)
@@ -348,7 +348,7 @@ class Replica:
         self,
         candidate: Candidate,
         own: list[ReplicaHistory],
-        redo: list[Redo | None],
+        redo: list[Redo],
         answer: bytes,
         conditioned: Sequence[Candidate] | None,
     ) -> UpdateReply:

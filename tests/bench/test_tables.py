@@ -13,7 +13,7 @@ def test_a_row_has_one_client_and_the_peak_and_asterisks_for_what_was_disturbed(
         ],
     )
     lines = tables.markdown([counters]).splitlines()
-    assert lines[2] == "| `b=1` | 6 | 500 | 20 | 5,000* | 64 | 20 | 0.0 | 4,000 | 10,000 |"
+    assert lines[2] == "| `b=1` | 6 | 500 | 20 | 5,000* | 64 | 20* | 0.0 | 4,000 | 10,000* |"
     assert len(lines) == 3, "no tables of what there is none of"
 
 

@@ -1,14 +1,18 @@
 """Who may talk to whom: both ends pin the other's certificate."""
 
+import contextlib
+import socket
 import ssl
 from typing import Any
 
 import pytest
 
 from qunfs.cluster import Cluster
+from qunfs.net.frames import frame_header
 from qunfs.net.limits import NetworkLimits
 from qunfs.net.tls import Peer, PeerDirectory, TlsChannel, TlsIdentity, make_contexts
 from qunfs.protocol.errors import LocalError, MalformedMessage
+from qunfs.protocol.limits import DEFAULT_LIMITS
 
 
 def test_both_ends_know_the_other(bench: Any) -> None:
@@ -79,6 +83,28 @@ def test_another_principals_certificate_is_refused_when_dialled(bench: Any, impo
         (Peer("server", 0), f"server 0 at 127.0.0.1:{port}: shows the certificate of {impostor}")
     ]
     assert liar.connected == client.connected == []
+
+
+def test_a_server_of_another_release_is_called_that(bench: Any) -> None:
+    """And not taken for one that sends what no correct server sends."""
+    client, channel = (
+        bench.client(),
+        TlsChannel(make_contexts(bench.cluster.server_tls(0), bench.cluster.peers)[1], True),
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client.reactor.dial(Peer("server", 0), *listener.getsockname())
+        with listener.accept()[0] as accepted:
+            accepted.setblocking(False)
+            through = False
+            while not through:
+                client.poll()
+                with contextlib.suppress(BlockingIOError):
+                    through = channel.handshake_untrusted(accepted.recv(65536))
+                    accepted.sendall(channel.outgoing())
+            accepted.sendall(channel.seal(frame_header(7, DEFAULT_LIMITS.frame_bytes_max) + b"qunfs 1"))
+            bench.until(lambda: client.dial_failures, client)
+    assert "speaks another protocol (qunfs 1; this is qunfs 2)" in client.dial_failures[0][1]
+    assert client.connected == []
 
 
 def test_connections_per_peer_are_bounded(bench: Any) -> None:

@@ -192,7 +192,7 @@ def test_malformed_input_costs_only_its_connection(bench: Any, how: str) -> None
     server, client = bench.server(), bench.client("client-2")
     at_client, _ = bench.connect(client, server)
     raw = bench.raw(server, "client-1")
-    assert raw.received == b"\0\0\0\x07qunfs 1"
+    assert raw.received == b"\0\0\0\x07qunfs 2"
     if how == "oversized frame":
         raw.send_plaintext(struct.pack(">I", FRAME_MAX + 1))
     elif how == "garbage ciphertext":

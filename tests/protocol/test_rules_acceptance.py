@@ -14,7 +14,7 @@ from qunfs.protocol.history import (
     copy,
     method,
 )
-from qunfs.protocol.store import Difference, MemoryRows
+from qunfs.protocol.store import MemoryRows, Redo
 from qunfs.protocol.versions import VersionStore
 
 A, B = 1, 2
@@ -43,7 +43,7 @@ class Server:
 
     def accept(self, record: Candidate, source: Candidate = ZERO) -> None:
         own = [self.store.history(obj) for obj in record.objects]
-        redo: list[Difference | None] = [None if record.lt.barrier else {} for _ in record.objects]
+        redo: list[Redo] = [] if record.lt.barrier else [{} for _ in record.objects]
         accept(self.store, own, record, redo, b"", (source,) * len(record.objects))
 
     def records(self, obj: int) -> tuple[Candidate, ...]:
