@@ -53,6 +53,23 @@ _FILES = (
 )
 
 
+def beside_the_baseline(documents: Iterable[Figures], faults: Sequence[int], clients: Sequence[int]) -> str:
+    """Increments by Q/U and by the baseline, a column for each at every level, a row for each figure."""
+    records = [one for document in documents for one in document["results"] if one["operation"] == "increment"]
+    columns = [
+        (label, b, _of(records, name, b=b)) for b in faults for name, label in (("counter", "Q/U"), ("pbft", "PBFT"))
+    ]
+    rows: list[Row] = [("servers, quorum or certificate", *(f"{same[0]['n']}, {same[0]['q']}" for *_, same in columns))]
+    for count in clients:
+        for what, cell in (("p50, us", _latency), *_COSTS) if count == 1 else (("operations/s", _rate), *_COSTS):
+            rows.append((f"{count} loop{'s' * (count > 1)}: {what}", *(_at(same, count, cell) for *_, same in columns)))
+    return _table(("", *(f"{label} f={b}" for label, b, _ in columns)), rows)
+
+
+def _at(same: Sequence[Figures], clients: int, cell: Callable[[Figures], str]) -> str:
+    return _each([one for one in same if one["clients"] == clients], cell)
+
+
 def _levels(records: Iterable[Figures]) -> list[tuple[int, list[Figures]]]:
     by_level: dict[int, list[Figures]] = {}
     for one in records:
@@ -109,12 +126,34 @@ def _processor(one: Figures) -> str:
     return f"{one['server_cpu_us_per_request']['max']:.0f}{_mark(one)}"
 
 
+def _all_servers(one: Figures) -> str:
+    return f"{one['server_cpu_us_per_op']:,.0f}{_mark(one)}"
+
+
+def _client(one: Figures) -> str:
+    return f"{one['client_cpu_us_per_op']:,.0f}{_mark(one)}"
+
+
+def _between_servers(one: Figures) -> str:
+    return f"{one['peer_bytes_per_op'] / 1000:.1f}"
+
+
 def _projected(one: Figures) -> str:
     return f"{one['projected_ops_per_s']:,.0f}{_mark(one)}"
 
 
 def _kilobytes(one: Figures) -> str:
     return f"{one['wire_bytes_per_op'] / 1000:.1f}"
+
+
+_COSTS: Sequence[tuple[str, Callable[[Figures], str]]] = (
+    ("busiest server's CPU per request, us", _processor),
+    ("all servers' CPU per operation, us", _all_servers),
+    ("client CPU per operation, us", _client),
+    ("projected operations/s with a machine per server", _projected),
+    ("KB of clients per operation", _kilobytes),
+    ("KB between servers per operation", _between_servers),
+)
 
 
 def _mark(one: Figures) -> str:
@@ -133,7 +172,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("directory", type=Path, metavar="DIR", help="where `qunfs bench compare --out DIR` wrote")
     directory = parser.parse_args(argv).directory
     files = [directory / f"{name}.json" for name in _WORKLOADS]
-    print(markdown([read(file) for file in files if file.exists()]))
+    documents = [read(file) for file in files if file.exists()]
+    print(markdown(documents))
+    print()
+    print(beside_the_baseline(documents, (1, 5), (1, 16, 32)))
     return 0
 
 

@@ -17,6 +17,16 @@ def test_a_row_has_one_client_and_the_peak_and_asterisks_for_what_was_disturbed(
     assert len(lines) == 3, "no tables of what there is none of"
 
 
+def test_a_column_for_each_protocol_and_a_row_for_each_figure() -> None:
+    records = [record("counter", 1, 2_000, n=6), record("pbft", 1, 9_000, n=4, clients=32)]
+    for one in records:
+        one["operation"] = "increment"
+    lines = tables.beside_the_baseline([document("counter", records)], (1,), (1, 32)).splitlines()
+    assert lines[0] == "|  | Q/U f=1 | PBFT f=1 |"
+    assert "| 1 loop: p50, us | 500 | - |" in lines
+    assert "| 32 loops: operations/s | - | 9,000 |" in lines
+
+
 def test_what_was_not_measured_is_a_dash() -> None:
     parts = [part(name) for name in ("getattr", "create", "rename")]
     lines = tables.markdown([document("nfs", [record("nfs", 2, parts=parts)])]).splitlines()
