@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 from bench.measuring.document import Figures
 from bench.measuring.runs import combined
 from bench.service_client import WARM_UP, Bench, sound, step
+from qunfs.nfs.service import MetadataService
 from qunfs.nfs.types import (
     ACCESS3_READ,
     COOKIE_VERIFIER,
@@ -20,6 +21,7 @@ from qunfs.nfs.types import (
     sattr3,
 )
 from qunfs.objects.ids import ROOT
+from qunfs.protocol.operation import Credentials
 
 LISTED: Final = 16
 """Names in the directory that is listed."""
@@ -32,6 +34,18 @@ class Result(Protocol):
     @property
     def status(self) -> nfsstat3:
         """How it went."""
+
+
+class Caller(Protocol):
+    """Who calls the procedures."""
+
+    @property
+    def service(self) -> MetadataService:
+        """Where they are."""
+
+    @property
+    def credentials(self) -> Credentials:
+        """Theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +69,9 @@ class Places:
         self.targets: dict[int, nfs_fh3] = {}
 
 
-async def make_places(bench: Bench) -> Places:
+async def make_places(caller: Caller) -> Places:
     """Fresh directories in one of their own, as those are that files are moved between; one has names in it."""
-    service, who = bench.service, bench.credentials
+    service, who = caller.service, caller.credentials
     result = await service.mkdir(who, ROOT, f"bench-{secrets.token_hex(6)}".encode(), sattr3(mode=0o755))
     sound(result.status, "MKDIR")
     top, made = result.obj, []
@@ -71,15 +85,15 @@ async def make_places(bench: Bench) -> Places:
     return Places(*made)
 
 
-def parts(bench: Bench, places: Places) -> Iterator[Part]:
+def parts(caller: Caller, places: Places) -> Iterator[Part]:
     """The procedures in an order in which each finds what it needs."""
-    yield from _making(bench, places)
-    yield from _asking(bench, places)
-    yield from _changing(bench, places)
+    yield from _making(caller, places)
+    yield from _asking(caller, places)
+    yield from _changing(caller, places)
 
 
-def _making(bench: Bench, places: Places) -> Iterator[Part]:
-    service, who, work = bench.service, bench.credentials, places.work
+def _making(caller: Caller, places: Places) -> Iterator[Part]:
+    service, who, work = caller.service, caller.credentials, places.work
 
     async def create(i: int) -> Result:
         made = await service.create(who, work, b"f%d" % i, createmode3.GUARDED, sattr3(mode=0o644))
@@ -105,8 +119,8 @@ def _making(bench: Bench, places: Places) -> Iterator[Part]:
     )  # fmt: skip
 
 
-def _asking(bench: Bench, places: Places) -> Iterator[Part]:
-    service, who, files, listed = bench.service, bench.credentials, places.files, places.listed
+def _asking(caller: Caller, places: Places) -> Iterator[Part]:
+    service, who, files, listed = caller.service, caller.credentials, places.files, places.listed
     yield Part("getattr", "query", "attribute", lambda i: service.getattr(who, files[i]))
     yield Part("access", "query", "attribute", lambda i: service.access(who, files[i], ACCESS3_READ))
     yield Part("lookup", "query", "dir. & attr.", lambda i: service.lookup(who, places.work, b"f%d" % i))
@@ -121,8 +135,8 @@ def _asking(bench: Bench, places: Places) -> Iterator[Part]:
     yield Part("pathconf", "query", "directory", lambda _: service.pathconf(who, listed))
 
 
-def _changing(bench: Bench, places: Places) -> Iterator[Part]:
-    service, who, files, work, other = bench.service, bench.credentials, places.files, places.work, places.other
+def _changing(caller: Caller, places: Places) -> Iterator[Part]:
+    service, who, files, work, other = caller.service, caller.credentials, places.files, places.work, places.other
     yield Part("setattr", "update", "attribute", lambda i: service.setattr(who, files[i], sattr3(mode=0o600)))
     yield Part("link", "update", "attr. & dir.", lambda i: service.link(who, files[i], work, b"l%d" % i))
     yield Part(
@@ -143,9 +157,9 @@ async def run_parts(bench: Bench) -> Figures:
     measured: list[Figures] = []
     for part in parts(bench, places):
         step(part.name)
-        if part.name == "rename":  # a file in its way is what makes it four objects
+        if part.name == "rename":
             for i in range(-warm_up, bench.task.count):
-                await _make_target(bench, places, i)
+                await make_target(bench, places, i)
         for i in range(-warm_up, 0):
             sound((await part.call(i)).status, part.name.upper())
         figures, latencies = await _measure(bench, part)
@@ -154,9 +168,10 @@ async def run_parts(bench: Bench) -> Figures:
     return {**combined(measured, every, bench.n, bench.q), "parts": measured}
 
 
-async def _make_target(bench: Bench, places: Places, i: int) -> None:
-    made = await bench.service.create(
-        bench.credentials, places.other, b"t%d" % i, createmode3.GUARDED, sattr3(mode=0o644)
+async def make_target(caller: Caller, places: Places, i: int) -> None:
+    """A file in the way of the i-th renamed one, which is what makes that an update of four objects."""
+    made = await caller.service.create(
+        caller.credentials, places.other, b"t%d" % i, createmode3.GUARDED, sattr3(mode=0o644)
     )
     sound(made.status, "CREATE")
     places.targets[i] = made.obj
