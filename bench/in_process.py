@@ -80,17 +80,24 @@ class InProcess:
             outgoing, rpc.outgoing = rpc.outgoing, []
             assert outgoing, "nobody contends and nothing is lost"
             for server, payload in outgoing:
-                start = time.perf_counter_ns()
-                sends = self._replicas[server].step(origin, payload, time.monotonic(), time.time_ns())
-                self._stores[server].commit()
-                self.spent_ns.append(time.perf_counter_ns() - start)
-                for send in sends:
-                    assert send.origin is not None, "no replica has to ask another"
-                    client.receive(server, send.payload, time.monotonic())
+                self._deliver(server, origin, payload)
         done = client.completions.pop()
         if done.error is not None:
             raise done.error
         return done.result
+
+    def _deliver(self, server: int, origin: Origin, payload: bytes) -> None:
+        start = time.perf_counter_ns()
+        sends = self._replicas[server].step(origin, payload, time.monotonic(), time.time_ns())
+        self._stores[server].commit()
+        self.spent_ns.append(time.perf_counter_ns() - start)
+        for send in sends:
+            if send.origin is None:
+                self._deliver(send.server, Origin(True, server, 0), send.payload)
+            elif send.origin.is_server:
+                self._deliver(send.origin.principal, Origin(True, server, 0), send.payload)
+            else:
+                self._client.receive(server, send.payload, time.monotonic())
 
 
 class Root:
