@@ -84,14 +84,19 @@ def status(
 
 def _doing(record: "MountRecord", waiting: str | None) -> str:
     """What a mount does, for its line."""
-    from qunfs import mounts
-
-    if mounts.filesystem_at(Path(record.mountpoint)) not in mounts.OURS:
+    if _is_detached(record):
         ends = "is detached and ends when the last program has left it"
         return f"{ends}; waits: {record.waiting}" if record.waiting else ends
     if record.waiting:
         return f"waits: {record.waiting}"
     return "works" if waiting is None else "would wait, too"
+
+
+def _is_detached(record: "MountRecord") -> bool:
+    """Whether a mount has left its mount point and serves those that still work in it."""
+    from qunfs import mounts
+
+    return mounts.filesystem_at(Path(record.mountpoint)) not in mounts.OURS
 
 
 def ask(loaded: "Cluster", client: str | None) -> list[dict[str, Any] | None]:
@@ -184,7 +189,7 @@ def _as_object(
         "waiting": waiting,
         "replicas": list(rows),
         "suspects": list(suspected),
-        "mounts": [dataclasses.asdict(record) for record in records],
+        "mounts": [{**dataclasses.asdict(record), "detached": _is_detached(record)} for record in records],
         "killed_mounts": [record.mountpoint for record in abandoned],
     }
 

@@ -1,5 +1,6 @@
 """The processes behind mounts: odd ways to start them, to end them, and what they leave alone."""
 
+import json
 import os
 import signal
 import subprocess
@@ -80,6 +81,8 @@ def test_a_detached_mount_that_ends_takes_no_later_one_with_it(small: Cluster, t
         ended = qunfs("umount", "-z", "--wait", "0", tmp_path)
         assert f"kill {first.pid}" in ended.stderr
         assert f"(process {first.pid}, {first.client}) is detached" in done("status", small.directory)
+        told = json.loads(done("status", small.directory, "--json"))["mounts"]
+        assert [(mount["pid"], mount["detached"]) for mount in told] == [(first.pid, True)]
         done("mount", small.directory, tmp_path, "--client", "client-2")
         processes.send_signal(first.pid, signal.SIGTERM)
         eventually(lambda: not processes.arguments_of(first.pid))
