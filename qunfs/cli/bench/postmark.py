@@ -136,41 +136,26 @@ def _through_fuse(
     it both kinds of mount are measured.
     """
     from bench import mounted
+    from bench.floor import NOCTO, in_turns
     from bench.replicas import observed
-    from bench.system import remount, temporary_system
+    from bench.system import temporary_system
 
     given = {**given, "watch": lambda progress: show(view, progress), "tell": view.progress}
     options = f"attr_timeout={timeout},entry_timeout={timeout}"
     without = f"{options},nocto"
-    ours, others = [], []
     with (
         temporary_system(b, durability.value, place, view.of(b), without if nocto else options) as system,
         observed(system) as servers,
     ):
-        view.step(f"b={b}: PostMark on the mount")
-        ours.append(mounted.on_mount(system, servers, variant="fuse, nocto" if nocto else "fuse", **given))
-        if floor and not nocto:
-            remount(system, without)
-            view.step(f"b={b}: PostMark on the mount, nocto")
-            ours.append(mounted.on_mount(system, servers, variant="fuse, nocto", **given))
         if floor:
-            below = system.scratch / "below"
-            top = system.scratch / "passthrough"
-            below.mkdir()
-            top.mkdir()
-            view.step("PostMark on a plain pyfuse3 passthrough")
-            with mounted.passed_through(below, top, timeout) as pid:
-                others.append(mounted.on_directory(top, system.scratch, "passthrough", [pid], **given))
-            view.step("PostMark on the directory underneath")
-            others.append(mounted.on_directory(below, system.scratch, "directory", **given))
-    for one in ours:
-        for other in others:
-            one[f"share_of_{other['variant']}"] = round(one["ops_per_s"] / other["ops_per_s"], 4)
-    for other in others:
-        other["share_of_this"] = round(ours[0]["ops_per_s"] / other["ops_per_s"], 4)
-    for one in (*ours, *others):
+            variants = {NOCTO: without} if nocto else {"fuse": options, NOCTO: without}
+            records = in_turns(system, servers, variants, timeout, step=view.step, **given)
+        else:
+            view.step(f"b={b}: PostMark on the mount")
+            records = [mounted.on_mount(system, servers, variant=NOCTO if nocto else "fuse", **given)]
+    for one in records:
         one["kernel_timeout_s"] = timeout
-    return [*ours, *others]
+    return records
 
 
 def _in_directory(directory: Path, view: View, given: dict[str, Any]) -> dict[str, Any]:
