@@ -109,6 +109,7 @@ def measure(
     runs: list[Figures] = []
 
     def once() -> Figures:
+        os.sync()  # or what others wrote before goes to the disk meanwhile
         meter = _Meter(servers or NoServers(), clients(), watch)
         result = postmark.run(directory, scratch, files, transactions, meter)
         check(result, expected)
