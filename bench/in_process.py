@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import trio
 
-from bench.nfs_parts import make_places, make_target, parts
-from bench.service_client import WARM_UP
+from bench.nfs_parts import Result, make_places, make_target, parts
+from bench.service_client import WARM_UP, sound
 from qunfs import native
 from qunfs.nfs.service import MetadataService
 from qunfs.objects import REGISTRY
@@ -114,17 +114,20 @@ def in_process(b: int) -> Iterator[InProcess]:
         yield InProcess(Path(directory), b, stack)
 
 
-async def measure(core: InProcess, call: Callable[[int], Awaitable[object]], count: int) -> tuple[float, float]:
-    """Medians in microseconds: a request at a replica, and an operation at the client."""
+async def measure(
+    core: InProcess, call: Callable[[int], Awaitable[Any]], count: int, check: Callable[[Any], object]
+) -> tuple[float, float]:
+    """Medians in microseconds: a request at a replica, and an operation at the client; ``check`` sees the results."""
     client_ns: list[int] = []
     requests: list[int] = []
     for i in range(count):
         core.spent_ns.clear()
         start = time.perf_counter_ns()
-        await call(i)
+        result = await call(i)
         if i >= WARM_UP * count:
             client_ns.append(time.perf_counter_ns() - start - sum(core.spent_ns))
             requests += core.spent_ns
+        check(result)
     return median(requests) / 1000, median(client_ns) / 1000
 
 
@@ -135,12 +138,17 @@ def _counter(name: str) -> Call:
 async def run(core: InProcess, n: int, count: int, tell: Callable[[str], None]) -> None:
     """Increments, fetches and procedures, a line of a table for each."""
 
-    async def tell_of(name: str, call: Callable[[int], Awaitable[object]]) -> None:
-        at_replica, at_client = await measure(core, call, count)
+    def is_sound(result: Result) -> None:
+        sound(result.status, "a procedure")
+
+    async def tell_of(
+        name: str, call: Callable[[int], Awaitable[Any]], check: Callable[[Any], object] = is_sound
+    ) -> None:
+        at_replica, at_client = await measure(core, call, count, check)
         tell(f"| {name} | {at_replica:.0f} | {at_client:.0f} |")
 
-    await tell_of("increment", lambda _: core.update(_counter("increment")))
-    await tell_of("fetch", lambda _: core.query(_counter("fetch")))
+    await tell_of("increment", lambda _: core.update(_counter("increment")), len)
+    await tell_of("fetch", lambda _: core.query(_counter("fetch")), len)
     caller = Root(core, n)
     places = await make_places(caller)
     for part in parts(caller, places):

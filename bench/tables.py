@@ -57,13 +57,16 @@ def beside_the_baseline(documents: Iterable[Figures], faults: Sequence[int], cli
     """Increments by Q/U and by the baseline, a column for each at every level, a row for each figure."""
     records = [one for document in documents for one in document["results"] if one["operation"] == "increment"]
     columns = [
-        (label, b, _of(records, name, b=b)) for b in faults for name, label in (("counter", "Q/U"), ("pbft", "PBFT"))
+        (label, b, same)
+        for b in faults
+        for name, label in (("counter", "Q/U"), ("pbft", "PBFT"))
+        if (same := _of(records, name, b=b))
     ]
     rows: list[Row] = [("servers, quorum or certificate", *(f"{same[0]['n']}, {same[0]['q']}" for *_, same in columns))]
     for count in clients:
         for what, cell in (("p50, us", _latency), *_COSTS) if count == 1 else (("operations/s", _rate), *_COSTS):
             rows.append((f"{count} loop{'s' * (count > 1)}: {what}", *(_at(same, count, cell) for *_, same in columns)))
-    return _table(("", *(f"{label} f={b}" for label, b, _ in columns)), rows)
+    return _table(("", *(f"{label} f={b}" for label, b, _ in columns)), rows if columns else ())
 
 
 def _at(same: Sequence[Figures], clients: int, cell: Callable[[Figures], str]) -> str:
@@ -173,9 +176,7 @@ def main(argv: Sequence[str]) -> int:
     directory = parser.parse_args(argv).directory
     files = [directory / f"{name}.json" for name in _WORKLOADS]
     documents = [read(file) for file in files if file.exists()]
-    print(markdown(documents))
-    print()
-    print(beside_the_baseline(documents, (1, 5), (1, 16, 32)))
+    print("\n\n".join(filter(None, (markdown(documents), beside_the_baseline(documents, (1, 5), (1, 16, 32))))))
     return 0
 
 

@@ -261,6 +261,8 @@ class Handshake:
 
 def _why_refused(greeting: bytes) -> str:
     said = greeting[:200].decode("ascii", "replace")
+    if greeting in (_GREETING, _LOCAL_GREETING):
+        return "greets as on another transport: something has been put between"
     if greeting.startswith(b"qunfs "):
         return f"speaks another protocol ({said}; this is {_GREETING.decode()}): run the same release everywhere"
     return f"refuses us: {said}"

@@ -24,6 +24,7 @@ def repair(means: Means, wanted: tuple[int, ...], home: int, ahead: int = 0) -> 
         if turn > 1:  # before the read: a plan must not outlive the histories it shows
             means.trust.reconsider()
             yield means.backoff(turn, means.trust.stretch() if too_late else 1)
+            too_late = False
         read = JointRead(means, need, tuple(sorted(aim)), home)
         yield read
         plan = means.planner.repair(need, tuple(sorted(aim)), turn, ahead if turn == 0 else 0, alone)
@@ -47,10 +48,10 @@ def repair(means: Means, wanted: tuple[int, ...], home: int, ahead: int = 0) -> 
         means.counters["repairs"] += 1
         everyone = turn > 1 or bool(means.trust.suspicion)
         if isinstance(plan, Inline):
-            _, phase = yield from adopt(means, plan, home, everyone)
+            outcome, phase = yield from adopt(means, plan, home, everyone)
         else:
-            _, phase = yield from send(means, plan.prepared, home, everyone)
-        too_late = phase.too_late
+            outcome, phase = yield from send(means, plan.prepared, home, everyone)
+        too_late = phase.too_late and not outcome.done
         if means.planner.method_views(wanted, frozenset()) is not None:
             return
 

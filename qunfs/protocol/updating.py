@@ -24,7 +24,7 @@ def update(means: Means, call: Call) -> Running:
     means.counters["updates"] += 1
     means.sequence += 1
     operation = _stamp(means, call, ids, types, means.sequence)
-    fresh, clock_tries, attempt, pauses, ahead = call.fresh, 0, 0, 0, 0
+    fresh, clock_tries, attempt, pauses, paused, ahead = call.fresh, 0, 0, 0, False, 0
     while True:
         prepared = means.planner.method(operation, fresh, ahead)
         if prepared is None:
@@ -52,9 +52,10 @@ def update(means: Means, call: Call) -> Running:
             ahead = _ahead(phase)
             if means.trust.met_late:  # who is ahead may be one that is done without because its times are late
                 means.trust.reconsider()
-            if attempt % 2 == 0 or not ahead:
-                # the try after it shows histories as old as the pause, and meets all that others did meanwhile; the one
-                # after that goes by what it was shown, at once
+            # a try after a pause shows histories as old as that, and meets all that others did meanwhile; so the next
+            # goes by what it was shown, at once
+            paused = not (ahead and paused)
+            if paused:
                 pauses += 1
                 yield means.backoff(pauses + 1)
 

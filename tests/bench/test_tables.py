@@ -1,3 +1,8 @@
+import json
+from pathlib import Path
+
+import pytest
+
 from bench import tables
 from bench.measuring.document import document
 from tests.bench.test_plots import part, record
@@ -25,6 +30,12 @@ def test_a_column_for_each_protocol_and_a_row_for_each_figure() -> None:
     assert lines[0] == "|  | Q/U f=1 | PBFT f=1 |"
     assert "| 1 loop: p50, us | 500 | - |" in lines
     assert "| 32 loops: operations/s | - | 9,000 |" in lines
+
+
+def test_a_comparison_without_the_baseline_or_its_levels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "counter.json").write_text(json.dumps(document("counter", [record("counter", 2, 2_000)])))
+    assert tables.main([str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count("\n") == 3
 
 
 def test_what_was_not_measured_is_a_dash() -> None:

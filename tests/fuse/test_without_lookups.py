@@ -57,7 +57,7 @@ def test_a_busy_directory_needs_no_lookups(opened, namespace):
     assert "dir.lookup" not in counted(namespace, lambda: keep_busy(a))
     assert counted(namespace, lambda: (a / "f").exists()) == {"attr.getattr": 1}
     # once if the open comes at once after the kernel's question, which it need not where others are at work
-    assert counted(namespace, lambda: (a / "g").read_bytes()).keys() == {"attr.getattr"}
+    assert counted(namespace, lambda: (a / "g").read_bytes()) in ({"attr.getattr": 1}, {"attr.getattr": 2})
     assert counted(namespace, lambda: (a / "h").unlink()) == {"dir.remove": 1}
     assert counted(namespace, lambda: (a / "none").exists()) == {}
 

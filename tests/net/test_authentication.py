@@ -86,7 +86,6 @@ def test_another_principals_certificate_is_refused_when_dialled(bench: Any, impo
 
 
 def test_a_server_of_another_release_is_called_that(bench: Any) -> None:
-    """And not taken for one that sends what no correct server sends."""
     client = bench.client()
     channel = TlsChannel(make_contexts(bench.cluster.server_tls(0), bench.cluster.peers)[1], accepting=True)
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -296,8 +296,8 @@ def test_section_3_5_whoever_pauses_is_not_beaten_by_each_pause() -> None:
     assert slow.client.completions
 
 
-def test_section_3_5_an_overloaded_server_is_asked_after_a_pause_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It shows nothing by which to try again at once."""
+def test_section_3_5_overloaded_servers_are_asked_after_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They show nothing by which to try again at once, but for once: others may have room."""
     world = _world()
     talk = Talk(world)
     busy = UpdateReply(Status.BUSY)
@@ -309,7 +309,7 @@ def test_section_3_5_an_overloaded_server_is_asked_after_a_pause_each_time(monke
             if not talk.client.rpc.outgoing:
                 talk.pass_time()
             talk.exchange()
-    assert talk.client.counters["backoffs"] >= 7, "all but the first time"
+    assert talk.client.counters["backoffs"] >= 7
     _done(talk, 1)
 
 
