@@ -30,7 +30,7 @@ def walk(seed: int) -> tuple[list[list[ReplicaHistory]], int]:
         record = barrier(lt, objects, lt_co) if is_barrier else method(lt, objects, lt_co)
         own = [store.history(obj) for obj in objects]
         straight += not is_barrier and acceptance._usual(own, record) is not None
-        redo = [None if is_barrier else {} for _ in objects]
+        redo = [] if is_barrier else [{} for _ in objects]
         accepted = acceptance.accept(store, own, record, redo, b"", list(conditioned.values()))
         assert accepted == [store.history(obj) for obj in objects]
         seen.append([store.history(obj) for obj in OBJECTS])
