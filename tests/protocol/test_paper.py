@@ -14,10 +14,12 @@ import pytest
 from qunfs.protocol.authenticator import column
 from qunfs.protocol.history import ZERO_HISTORY, Kind, LogicalTimestamp
 from qunfs.protocol.history_cache import HistoryCache
-from qunfs.protocol.messages import Status, UpdateReply
+from qunfs.protocol.messages import Status, Update, UpdateReply
 from qunfs.protocol.quorum import mask_of, threshold
+from qunfs.protocol.replica import Origin
 from qunfs.protocol.steps import BACKOFF_FIRST_S, BACKOFF_MAX_S
 from qunfs.protocol.trust import Trust
+from qunfs.protocol.wire import parse_to_server_untrusted
 from tests.protocol.scripted import LIAR, A, B, C, Scripted
 from tests.protocol.sites import Sites
 from tests.protocol.talk import Talk
@@ -300,10 +302,16 @@ def test_section_3_5_overloaded_servers_are_asked_after_pauses(monkeypatch: pyte
     """They show nothing by which to try again at once, but for once: others may have room."""
     world = _world()
     talk = Talk(world)
-    busy = UpdateReply(Status.BUSY)
+    deliver = world.deliver
+
+    def overloaded(server: int, origin: Origin, payload: bytes) -> list[bytes]:
+        number, message = parse_to_server_untrusted(payload, 1)
+        if isinstance(message, Update):
+            return [UpdateReply(Status.BUSY).pack(number)]
+        return deliver(server, origin, payload)
+
     with monkeypatch.context() as patch:
-        for replica in world.replicas.values():
-            patch.setattr(replica, "_update", lambda *_: busy)
+        patch.setattr(world, "deliver", overloaded)
         talk.append((A,))
         while talk.client.counters["retries"] < 8:
             if not talk.client.rpc.outgoing:
