@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,6 +61,17 @@ class Node:
     def echo(self, batch: list[tuple[Connection, bytes]]) -> None:
         for connection, payload in batch:
             connection.send(payload)
+
+
+def shake_hands(accepted: socket.socket, channel: TlsChannel, dialler: Any) -> None:
+    """Accept a connection by hand, up to the greeting."""
+    accepted.setblocking(False)
+    through = False
+    while not through:
+        dialler.poll()
+        with contextlib.suppress(BlockingIOError):
+            through = channel.handshake_untrusted(accepted.recv(65536))
+            accepted.sendall(channel.outgoing())
 
 
 def received_now(peer: socket.socket) -> bytes | None:

@@ -1,6 +1,5 @@
 """Who may talk to whom: both ends pin the other's certificate."""
 
-import contextlib
 import socket
 import ssl
 from typing import Any
@@ -13,6 +12,7 @@ from qunfs.net.limits import NetworkLimits
 from qunfs.net.tls import Peer, PeerDirectory, TlsChannel, TlsIdentity, make_contexts
 from qunfs.protocol.errors import LocalError, MalformedMessage
 from qunfs.protocol.limits import DEFAULT_LIMITS
+from tests.net.conftest import shake_hands
 
 
 def test_both_ends_know_the_other(bench: Any) -> None:
@@ -91,13 +91,7 @@ def test_a_server_of_another_release_is_called_that(bench: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client.reactor.dial(Peer("server", 0), *listener.getsockname())
         with listener.accept()[0] as accepted:
-            accepted.setblocking(False)
-            through = False
-            while not through:
-                client.poll()
-                with contextlib.suppress(BlockingIOError):
-                    through = channel.handshake_untrusted(accepted.recv(65536))
-                    accepted.sendall(channel.outgoing())
+            shake_hands(accepted, channel, client)
             accepted.sendall(channel.seal(frame_header(7, DEFAULT_LIMITS.frame_bytes_max) + b"qunfs 1"))
             bench.until(lambda: client.dial_failures, client)
     assert "speaks another protocol (qunfs 1; this is qunfs 2)" in client.dial_failures[0][1]

@@ -19,7 +19,7 @@ from qunfs.net.local import NAME, LocalListener, call_locally, is_trusted
 from qunfs.net.tls import TlsChannel, TlsIdentity, make_contexts
 from qunfs.protocol.errors import LocalError
 from qunfs.protocol.limits import DEFAULT_LIMITS
-from tests.net.conftest import received_now
+from tests.net.conftest import received_now, shake_hands
 
 SOMEBODY = 12345
 """A user other than the tests'."""
@@ -385,13 +385,7 @@ def test_more_than_a_greeting_is_not_believed(bench: Any, sealed: bool, early: b
         listener.listen()
         client.reactor.dial(server.peer, "127.0.0.1", bench.ports[server.peer], place.parent)
         with listener.accept()[0] as accepted:
-            accepted.setblocking(False)
-            through = False
-            while not through:
-                client.poll()
-                with contextlib.suppress(BlockingIOError):
-                    through = channel.handshake_untrusted(accepted.recv(65536))
-                    accepted.sendall(channel.outgoing())
+            shake_hands(accepted, channel, client)
             accepted.sendall(channel.seal(frame(_LOCAL_GREETING) + (early if sealed else b"")) + early)
             bench.until(lambda: client.connected, client, server)
     assert not client.connected[0].local
